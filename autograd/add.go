@@ -23,7 +23,7 @@ func (add[T]) Name() string { return "add" }
 func (add[T]) Shape(in [][]int) ([]int, error) {
 	a, b := in[addA], in[addB]
 	if len(a) != 2 || !slices.Equal(a, b) {
-		return nil, fmt.Errorf("a is %v, b is %v: want two arrays (rows, width)", a, b)
+		return nil, fmt.Errorf("a is %v, b is %v: want two arrays of the same shape (rows, width)", a, b)
 	}
 	return a, nil
 }

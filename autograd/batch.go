@@ -105,7 +105,7 @@ func (b Batch) check(o Options, width int) error {
 	case len(b.Starts) == 0 || b.Starts[0] != 0:
 		return fmt.Errorf("autograd: batch: the first document must start at row 0, got starts %v", b.Starts)
 	case b.Continues && !o.Carry:
-		return fmt.Errorf("autograd: batch: it continues a document, but the graph carries no state")
+		return fmt.Errorf("autograd: batch: continues a document, but the graph carries no state")
 	}
 	for i := 1; i < len(b.Starts); i++ {
 		if b.Starts[i] <= b.Starts[i-1] || b.Starts[i] >= rows {

@@ -43,7 +43,7 @@ func (g *Graph) startsFrom(start Var) {
 	}
 	g.starts = true
 	if !g.opts.Segments {
-		g.fail(errors.New("autograd: start state: it needs a graph with Segments"))
+		g.fail(errors.New("autograd: start state: requires a graph with Segments"))
 	}
 }
 

@@ -21,7 +21,7 @@ func (columns[T]) Name() string { return "columns" }
 func (o columns[T]) Shape(in [][]int) ([]int, error) {
 	x := in[columnsX]
 	if len(x) != 2 || o.from < 0 || o.to > x[1] || o.from >= o.to {
-		return nil, fmt.Errorf("x is %v: it has no columns %d to %d", x, o.from, o.to)
+		return nil, fmt.Errorf("x is %v: no columns %d to %d", x, o.from, o.to)
 	}
 	return []int{x[0], o.to - o.from}, nil
 }

@@ -26,7 +26,7 @@ func rescale(y, w, b Var, lr LowRank, outputs OutputAxis) Var {
 // constant returns a new use of the parameter v for which no gradient is computed.
 func (g *Graph) constant(v Var) Var {
 	if v.v.param == nil {
-		g.fail(fmt.Errorf("autograd: dora: weight, A and B have to be parameters"))
+		g.fail(fmt.Errorf("autograd: dora: weight, A, and B must be parameters"))
 		return v
 	}
 	u := g.Param(v.v.param)

@@ -72,7 +72,7 @@ func NewGraph(o Options) *Graph {
 	o.Carry = o.Carry || o.Segments
 	g := &Graph{opts: o, x: G.NewGraph(), inputs: map[string]*value{}}
 	if o.Rows < 1 {
-		g.fail(fmt.Errorf("autograd: graph: a capacity of at least one row is needed, got %d", o.Rows))
+		g.fail(fmt.Errorf("autograd: graph: capacity must be at least one row, got %d", o.Rows))
 	}
 	d, err := newDeviceGraph(o)
 	if err != nil {
@@ -198,7 +198,7 @@ func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 			continue
 		}
 		if v.v.g != g {
-			g.fail(fmt.Errorf("autograd: %s: inputs of two graphs", f32.Name()))
+			g.fail(fmt.Errorf("autograd: %s: inputs come from two graphs", f32.Name()))
 		}
 		r.in[i], shapes[i] = v.v.use(), v.v.shape
 	}

@@ -79,7 +79,7 @@ func (n *node) Do(in ...G.Value) (v G.Value, err error) {
 		}
 	}()
 	if n.pos <= n.g.run.pos {
-		return nil, fmt.Errorf("%s: runs at place %d after place %d: the buffer plan does not hold", n.name, n.pos, n.g.run.pos)
+		return nil, fmt.Errorf("%s: runs at position %d after position %d, which violates the buffer plan", n.name, n.pos, n.g.run.pos)
 	}
 	n.g.run.pos = n.pos
 	if n.g.run.ctx != nil {

@@ -119,9 +119,9 @@ func (g *Graph) prepare(loss Var, keep []Var) (*Program, G.Nodes, error) {
 	case g.err != nil:
 		return nil, nil, g.err
 	case g.compiled:
-		return nil, nil, errors.New("autograd: compile: the graph has been compiled before")
+		return nil, nil, errors.New("autograd: compile: the graph has already been compiled")
 	case len(p.outputs()) == 0:
-		return nil, nil, errors.New("autograd: compile: neither a loss nor a value to keep")
+		return nil, nil, errors.New("autograd: compile: no loss and no values to keep")
 	}
 	g.compiled = true
 	grads, err := p.differentiate()
@@ -242,7 +242,7 @@ func (g *Graph) assignOwners() {
 // batches with any number of rows. When ctx is done, the run stops and leaves the gradients incomplete.
 func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	if p.step == nil {
-		return Loss{}, errors.New("autograd: step: the program has no loss or nothing to train")
+		return Loss{}, errors.New("autograd: step: the program has no loss or no trainable parameters")
 	}
 	parts, err := p.cut(s.Batch)
 	if err != nil {
@@ -330,7 +330,7 @@ func (p *Program) fill(b Batch) error {
 		switch name {
 		case "tokens":
 			if len(b.Tokens) != rows {
-				return fmt.Errorf("autograd: batch: the graph reads token ids, the batch has %d for %d rows", len(b.Tokens), rows)
+				return fmt.Errorf("autograd: batch: the graph reads token ids, but the batch has %d for %d rows", len(b.Tokens), rows)
 			}
 			copy(v.ints, b.Tokens)
 		case "labels":

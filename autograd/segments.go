@@ -272,7 +272,7 @@ func (g *Graph) StateBytes() (n int64) {
 // evalSegments is Eval for a batch in several segments.
 func (p *Program) evalSegments(ctx context.Context, parts []Batch) (Loss, error) {
 	if len(p.keep) > 0 {
-		return Loss{}, errors.New("autograd: eval: values are kept of a batch that fits into the graph only")
+		return Loss{}, errors.New("autograd: eval: values can be kept only if the batch fits into the graph")
 	}
 	var whole Loss
 	for _, b := range parts {

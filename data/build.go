@@ -98,7 +98,7 @@ func (b *builder) sink(t *source.Tokens, s Stats) error {
 	if b.file == nil && b.stats.Tokens > b.spill {
 		var err error
 		if b.file, err = newStoreWriter(os.TempDir()); err != nil {
-			return fmt.Errorf("more than %d tokens go to a file: %w", b.spill, err)
+			return fmt.Errorf("storing more than %d tokens in a file: %w", b.spill, err)
 		}
 		for _, kept := range b.store.tables {
 			if err := b.file.write(kept); err != nil {

@@ -178,7 +178,7 @@ func TestStoreWriter_fails(t *testing.T) {
 	}
 	w.file.Close() // like on a full disk, nothing more can be written
 	tokens := &source.Tokens{IDs: []int32{1}, Offsets: []int32{0, 1}, Rows: []int64{0}}
-	if err := w.write(tokens); err == nil || !strings.Contains(err.Error(), "tokens cannot be written to "+dir+": ") || strings.Contains(err.Error(), ".tmp") {
+	if err := w.write(tokens); err == nil || !strings.Contains(err.Error(), "cannot write tokens to "+dir+": ") || strings.Contains(err.Error(), ".tmp") {
 		t.Errorf("got %v", err)
 	}
 	w.abandon()

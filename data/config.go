@@ -50,23 +50,23 @@ func (c *Config) Validate() error {
 	keys := c.renderKeys()
 	if c.Completion == "" && c.Prompt != "" {
 		if keys = append(keys, "prompt"); len(keys) == 1 {
-			l.Add("completion", "must be given: prompt is a column or template that comes before it")
+			l.Add("completion", "is required: prompt is a column or template for the text before it")
 		}
 	}
 	if c.DatasetTextField != "" && c.DatasetTextField != defaultTextField && len(keys) > 0 {
 		keys = append([]string{"dataset_text_field"}, keys...)
 	}
 	if len(keys) > 1 {
-		l.Add(keys[0], "given with %s: a row can be rendered in one way only", strings.Join(keys[1:], " and "))
+		l.Add(keys[0], "given with %s: a row can be rendered in only one way", strings.Join(keys[1:], " and "))
 	}
 	if c.AssistantOnlyLoss && c.Messages == "" {
-		l.Add("assistant_only_loss", "needs messages")
+		l.Add("assistant_only_loss", "requires messages")
 	}
 	if c.CarryState && c.Truncation != "split" {
-		l.Add("carry_state", "needs truncation: split, got %s", c.Truncation)
+		l.Add("carry_state", "requires truncation: split, got %s", c.Truncation)
 	}
 	if c.CarryState && c.Packing {
-		l.Add("carry_state", "not with packing: the parts of a document follow each other over micro-batches")
+		l.Add("carry_state", "cannot be combined with packing: the parts of a document are in consecutive micro-batches")
 	}
 	for _, t := range []struct{ key, text string }{{"template", c.Template}, {"prompt", c.Prompt}, {"completion", c.Completion}} {
 		if _, err := parseField(t.key, t.text); err != nil {

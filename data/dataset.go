@@ -62,7 +62,7 @@ func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, 
 		return nil, err
 	}
 	if len(inputs) == 0 {
-		return nil, errors.New("data: no source: set data.train")
+		return nil, errors.New("data: no data: set data.train")
 	}
 	sets, err := source.Resolve(ctx, inputs, c.Config)
 	if err != nil {
@@ -75,7 +75,7 @@ func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, 
 	d := newDataset(b)
 	if d.stats.Documents == 0 {
 		d.store.close()
-		return nil, fmt.Errorf("data: %s: nothing to train on: %s, %d empty, %d without a label that counts",
+		return nil, fmt.Errorf("data: %s: nothing to train on: %s, %d empty, %d without labels in the loss",
 			inputs[0].Path, format.Counted(d.stats.Rows, "row"), d.stats.Empty, d.stats.NoLabels)
 	}
 	return d, nil
@@ -114,7 +114,7 @@ func (d *Dataset) Example(i int) Example {
 		}
 		i, before = i-s.len(), before+s.rows()
 	}
-	panic(fmt.Sprintf("data: document %d beyond the last", i))
+	panic(fmt.Sprintf("data: document %d is past the last one", i))
 }
 
 // rows returns the number of rows read.
@@ -164,7 +164,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, er
 		train.portions, eval.portions = append(train.portions, left), append(eval.portions, right)
 	}
 	if train.Len() == 0 || eval.Len() == 0 {
-		return nil, nil, fmt.Errorf("data.eval_fraction: %v of %s leaves one side empty", fraction, format.Counted(d.Len(), "document"))
+		return nil, nil, fmt.Errorf("data.eval_fraction: %v of %s leaves one of the two parts empty", fraction, format.Counted(d.Len(), "document"))
 	}
 	train.recount("train")
 	eval.recount("eval")
@@ -230,7 +230,7 @@ func (d *Dataset) CheckVocabulary(n int) error {
 			}{{"token id", doc.IDs}, {"label", doc.Labels}} {
 				for _, id := range ids.values {
 					if int(id) >= n {
-						return fmt.Errorf("data: %s: %s %d is beyond the model's vocabulary of %d", p.place(doc.Row), ids.what, id, n)
+						return fmt.Errorf("data: %s: %s %d is outside the model's vocabulary of %d", p.place(doc.Row), ids.what, id, n)
 					}
 				}
 			}

@@ -129,7 +129,7 @@ func TestOpen_faults(t *testing.T) {
 		{"a.jsonl", "{\"text\":\"one two three four five six\"}", func(o *Config) { o.Truncation, o.MaxLength = "error", 3 }, []string{"line 1", "data.max_length is 3"}},
 		{"a.jsonl", "{\"input_ids\":[1,2]}", func(o *Config) { o.Template = "{{.x}}" }, []string{"input_ids", "data.template"}},
 		{"a.jsonl", "{\"input_ids\":[1,2],\"labels\":[1]}", nil, []string{"line 1", "1 labels for 2"}},
-		{"a.jsonl", "{\"input_ids\":[1,2],\"attention_mask\":[1]}", nil, []string{"line 1", "attention_mask of 1"}},
+		{"a.jsonl", "{\"input_ids\":[1,2],\"attention_mask\":[1]}", nil, []string{"line 1", "attention_mask has length 1"}},
 		{"a.jsonl", "{\"input_ids\":[1,-2]}", nil, []string{"line 1", "-2"}},
 		{"a.jsonl", "{\"input_ids\":[1,2.5]}", nil, []string{"line 1", "2.5"}},
 		{"a.jsonl", "{\"input_ids\":[1,4294967296]}", nil, []string{"line 1", "4294967296"}},

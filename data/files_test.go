@@ -40,7 +40,7 @@ func TestOpen_lossMasks(t *testing.T) {
 		}
 	}
 	_, err := Open(t.Context(), []source.Input{{Path: testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2],"completion_mask":[1]}`)}}, nil, Default())
-	if err == nil || !strings.Contains(err.Error(), "line 1: completion_mask of 1 for 2 input_ids") {
+	if err == nil || !strings.Contains(err.Error(), "line 1: completion_mask has length 1, but input_ids has length 2") {
 		t.Errorf("a mask that is too short: %v", err)
 	}
 }
@@ -64,7 +64,7 @@ func TestCheckVocabulary(t *testing.T) {
 		if err := d.CheckVocabulary(5001); err != nil {
 			t.Error(err)
 		}
-		want := fmt.Sprintf("data: %s: row 1: label 5000 is beyond the model's vocabulary of 1024", b)
+		want := fmt.Sprintf("data: %s: row 1: label 5000 is outside the model's vocabulary of 1024", b)
 		if err := d.CheckVocabulary(1024); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
@@ -100,7 +100,7 @@ func TestOpen_joints(t *testing.T) {
 			var told []string
 			o.Warn = func(err error) { told = append(told, err.Error()) }
 			open(t, path, tinyTokenizer(t), o)
-			if len(told) != 1 || !strings.Contains(told[0], "meet without a space, here as "+c.want) || !strings.Contains(told[0], "pairs.jsonl: line ") {
+			if len(told) != 1 || !strings.Contains(told[0], "joined without a space, as in "+c.want) || !strings.Contains(told[0], "pairs.jsonl: line ") {
 				t.Errorf("%q %q: %q, want one of %s", c.prompt, c.completion, told, c.want)
 			}
 		}
@@ -158,7 +158,7 @@ func TestWriteTokens_ownInput(t *testing.T) {
 	}
 	for _, c := range [][2]string{{path, path}, {link, path}, {filepath.Dir(path), path}, {filepath.Join(filepath.Dir(path), "*"), filepath.Dir(path) + "/./own.jsonl"}} {
 		_, err := WriteTokens(t.Context(), []source.Input{{Path: c[0]}}, tinyTokenizer(t), Default(), c[1])
-		if !errors.As(err, new(fault.Fault)) || !strings.Contains(err.Error(), "is read by this command") {
+		if !errors.As(err, new(fault.Fault)) || !strings.Contains(err.Error(), "is an input of this command") {
 			t.Errorf("%v: %v", c, err)
 		}
 	}

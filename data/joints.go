@@ -30,7 +30,7 @@ func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
 		return
 	}
 	j.row = row
-	j.found = fmt.Sprintf("data: %s: prompt and completion meet without a space, here as %q: let the completion begin with one unless that is meant",
+	j.found = fmt.Sprintf("data: %s: prompt and completion are joined without a space, as in %q: unless that is intended, start the completion with one",
 		b.At(i), lastRunes(prompt, shownRunes)+firstRunes(completion, shownRunes))
 }
 

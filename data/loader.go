@@ -57,7 +57,7 @@ type plan interface {
 // Loader returns a loader of micro-batches of batchSize documents or, with packing, of batchSize × max_length rows.
 func (d *Dataset) Loader(batchSize int, seed uint64) (*Loader, error) {
 	if batchSize < 1 {
-		return nil, fmt.Errorf("data: loader: batch size %d, want 1 or more", batchSize)
+		return nil, fmt.Errorf("data: loader: batch size must be at least 1, got %d", batchSize)
 	}
 	l := &Loader{data: d}
 	switch {

@@ -34,12 +34,12 @@ type rowBuffer struct {
 func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config, j *joints) (renderer, error) {
 	if slices.Contains(have, idColumn) {
 		if keys := c.renderKeys(); len(keys) > 0 {
-			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, keys[0])
+			return nil, fmt.Errorf("data: %s: has an input_ids column, which is used as it is: data.%s cannot be combined with it", path, keys[0])
 		}
 		return &idRows{have, c.CompletionOnlyLoss}, nil
 	}
 	if tok == nil {
-		return nil, fmt.Errorf("data: %s: no column input_ids, and no tokenizer to make ids from text", path)
+		return nil, fmt.Errorf("data: %s: no input_ids column, and no tokenizer to compute it from text", path)
 	}
 	if c.Messages != "" {
 		return newChatRows(tok, c)
@@ -308,7 +308,7 @@ func (d *rowBuffer) mask(b *source.Block, i int, name string) (mask []int32, ok 
 		return nil, false, err
 	}
 	if len(d.scratch) != len(d.tokens) {
-		return nil, false, fmt.Errorf("%s of %d for %d input_ids", name, len(d.scratch), len(d.tokens))
+		return nil, false, fmt.Errorf("%s has length %d, but input_ids has length %d", len(d.scratch), name, len(d.tokens))
 	}
 	return d.scratch, true, nil
 }

@@ -29,10 +29,10 @@ func newChatRows(tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
 		return nil, err
 	}
 	if template == nil {
-		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: write %s", filepath.Join(tok.Dir(), "chat_template.jinja"))
+		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: create %s", filepath.Join(tok.Dir(), "chat_template.jinja"))
 	}
 	if c.AssistantOnlyLoss && !template.MarksAnswers() {
-		return nil, fmt.Errorf("data.assistant_only_loss: the chat template marks no answers: want {%% generation %%} … {%% endgeneration %%} around them")
+		return nil, fmt.Errorf("data.assistant_only_loss: the chat template does not mark answers: want {%% generation %%} … {%% endgeneration %%} around them")
 	}
 	return &chatRows{tok, template, c.Messages, c.AssistantOnlyLoss}, nil
 }
@@ -145,7 +145,7 @@ func ReadConversations(ctx context.Context, inputs []source.Input, tok *tokenize
 		}
 	}
 	if converted > 0 && c.Warn != nil {
-		c.Warn(fmt.Errorf("%s in ShareGPT's form: from and value are read as role and content", format.Counted(converted, "conversation")))
+		c.Warn(fmt.Errorf("%s in ShareGPT format: from and value are read as role and content", format.Counted(converted, "conversation")))
 	}
 	return nil
 }

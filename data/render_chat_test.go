@@ -66,7 +66,7 @@ func TestOpen_chatFaults(t *testing.T) {
 	for _, c := range []struct{ source, want string }{
 		{"", "no chat template"},
 		{"{% if %}", "chat template"},
-		{"{{ messages[0].content }}", "marks no answers"},
+		{"{{ messages[0].content }}", "does not mark answers"},
 	} {
 		o := Default()
 		o.Messages, o.AssistantOnlyLoss = "messages", true
@@ -101,8 +101,8 @@ func TestOpen_shareGPT(t *testing.T) {
 
 func TestOpen_conversationFaults(t *testing.T) {
 	for _, c := range []struct{ messages, want string }{
-		{`[{"from":"human","value":"a"},{"role":"assistant","content":"b"}]`, "line 1: column \"m\": message 1 has no from and value, as other messages have"},
-		{`[{"from":"robot","value":"a"}]`, `message 0 is from "robot", want human, gpt, system or tool`},
+		{`[{"from":"human","value":"a"},{"role":"assistant","content":"b"}]`, "line 1: column \"m\": message 1 has no from and value, unlike the others"},
+		{`[{"from":"robot","value":"a"}]`, `message 0 is from "robot", want human, gpt, system, or tool`},
 		{`[{"speaker":"human","text":"a"}]`, `message 0 has no "role"`},
 		{`[{"role":"user","text":"a"}]`, `message 0 has no "content", which the chat template prints in line 1: it has role, text`},
 		{`[{"role":"user","content":"a"}],"tools":"f()"`, `column "tools" is text, want a list of tools`},

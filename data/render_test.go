@@ -145,7 +145,7 @@ func TestConfig_faults(t *testing.T) {
 	}
 	alone := Default()
 	alone.Prompt = "p"
-	if err := alone.Validate(); err == nil || !strings.Contains(err.Error(), "completion: must be given") {
+	if err := alone.Validate(); err == nil || !strings.Contains(err.Error(), "completion: is required") {
 		t.Errorf("a prompt alone: %v", err)
 	}
 	fine := Default()

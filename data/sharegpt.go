@@ -26,7 +26,7 @@ func fromShareGPT(messages []any) ([]any, bool, error) {
 	converted := make([]any, len(messages))
 	for i, m := range messages {
 		if !isOne(m) {
-			return nil, false, fmt.Errorf("message %d has no from and value, as other messages have", i)
+			return nil, false, fmt.Errorf("message %d has no from and value, unlike the others", i)
 		}
 		o := &ordered.Object{}
 		for _, key := range m.(*ordered.Object).Keys() {
@@ -36,7 +36,7 @@ func fromShareGPT(messages []any) ([]any, bool, error) {
 				from, _ := v.(string)
 				role, ok := shareGPTRoles[strings.ToLower(from)]
 				if !ok {
-					return nil, false, fmt.Errorf("message %d is from %q, want human, gpt, system or tool", i, v)
+					return nil, false, fmt.Errorf("message %d is from %q, want human, gpt, system, or tool", i, v)
 				}
 				o.Set("role", role)
 			case "value":

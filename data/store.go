@@ -85,7 +85,7 @@ func (w *storeWriter) failed(err error) error {
 	if errors.As(err, &path) {
 		err = path.Err
 	}
-	return fmt.Errorf("data: tokens cannot be written to %s: %w: name another directory by data.cache or TMPDIR", filepath.Dir(w.file.Name()), err)
+	return fmt.Errorf("data: cannot write tokens to %s: %w: set data.cache or TMPDIR to another directory", filepath.Dir(w.file.Name()), err)
 }
 
 // commit completes the file and moves it to path.

@@ -56,7 +56,7 @@ func addTexts(j job, trainer *tokenizer.Trainer) error {
 	defer b.Release()
 	r, ok := j.renderer.(textRenderer)
 	if !ok {
-		return fmt.Errorf("data: %s: token ids, want text to train a tokenizer on", b.File.Path)
+		return fmt.Errorf("data: %s: contains token ids, want text to train a tokenizer on", b.File.Path)
 	}
 	return b.Read(func() error {
 		for i := range b.Rows {

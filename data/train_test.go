@@ -53,7 +53,7 @@ func TestTrainTokenizer_faults(t *testing.T) {
 		path string
 		want string
 	}{
-		{tokenizer.TrainConfig{VocabSize: 257}, path, "vocabulary of 257"},
+		{tokenizer.TrainConfig{VocabSize: 257}, path, "got 257"},
 		{tokenizer.TrainConfig{VocabSize: 300}, testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2]}`), "token ids"},
 		{tokenizer.TrainConfig{VocabSize: 300}, testfile.Write(t, "none.txt", "\n"), "no text"},
 	} {

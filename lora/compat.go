@@ -45,7 +45,7 @@ func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	if strings.HasSuffix(strings.ToLower(d.BaseModel), ".gguf") {
 		for i := range list[:len(list)-1] {
 			if v := &list[i]; v.Support == Works {
-				v.Support, v.Why, v.Instead = Partly, "it does not open the base, a GGUF file", "write the base with export --format hf and load that"
+				v.Support, v.Why, v.Instead = Partly, "it cannot open the base model, a GGUF file", "convert the base with export --format hf and load that"
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	for i := range list {
 		v := &list[i]
 		if v.Instead = "use the adapter with mamba-train"; v.Support == Works {
-			v.Support, v.Why = Partly, "documents start from zeros: it does not read "+initialStateFile
+			v.Support, v.Why = Partly, "documents start from a zero state, because it does not read "+initialStateFile
 		}
 	}
 	return list
@@ -77,11 +77,11 @@ func (d *Directory) oldPeft() Verdict {
 	hasTable := slices.ContainsFunc(d.modules, func(m module) bool { return m.table })
 	switch {
 	case len(d.modules) == 0:
-		v.Support, v.Why, v.Instead = Fails, "no module has an adapter, only parameters are replaced", mergeInstead
+		v.Support, v.Why, v.Instead = Fails, "no module has an adapter; the adapter only replaces parameters", mergeInstead
 	case slices.ContainsFunc(d.modules, func(m module) bool { return m.parameter != "" }):
-		v.Support, v.Why, v.Instead = Fails, "adapters on parameters (target_parameters) came with 0.17", "use a newer peft, or "+mergeInstead
+		v.Support, v.Why, v.Instead = Fails, "adapters on parameters (target_parameters) require 0.17", "use a newer version of peft, or "+mergeInstead
 	case d.Config.UseDora && hasTable:
-		v.Support, v.Why, v.Instead = Partly, "DoRA on embeddings came with 0.13", "use 0.13 or newer"
+		v.Support, v.Why, v.Instead = Partly, "DoRA on embeddings requires 0.13", "use 0.13 or newer"
 	}
 	return v
 }
@@ -96,10 +96,10 @@ func (d *Directory) newPeft() Verdict {
 	}
 	switch {
 	case len(d.modules) == 0:
-		v.Support, v.Why, v.Instead = Fails, "no module has an adapter, only parameters are replaced", mergeInstead
+		v.Support, v.Why, v.Instead = Fails, "no module has an adapter; the adapter only replaces parameters", mergeInstead
 	case len(refused) > 0:
 		v.Support = Fails
-		v.Why = fmt.Sprintf("it refuses adapters on %s of Mamba models", strings.Join(refused, " and "))
+		v.Why = fmt.Sprintf("it rejects adapters on %s of Mamba models", strings.Join(refused, " and "))
 		v.Instead = "use peft 0.15, train without that target, or " + mergeInstead
 	}
 	return v
@@ -125,7 +125,7 @@ func (d *Directory) peftMerge(tie Tie) Verdict {
 	}
 	if tie.Head != "" && len(shared) > 0 {
 		v.Support = Fails
-		v.Why = fmt.Sprintf("the head is tied to the table, and a change of %s would get into both", strings.Join(shared, " and "))
+		v.Why = fmt.Sprintf("the head is tied to the embedding table, so a change to %s would affect both", strings.Join(shared, " and "))
 		v.Instead = "merge with mamba-train, which unties the head"
 	}
 	return v
@@ -134,7 +134,7 @@ func (d *Directory) peftMerge(tie Tie) Verdict {
 func (d *Directory) llamaCPP(tie Tie, base error) Verdict {
 	v := Verdict{Reader: "llama.cpp (--lora, after export --format gguf)", Support: Works}
 	if base != nil {
-		v.Support, v.Why, v.Instead = Fails, "it does not run the base: "+strings.ReplaceAll(base.Error(), "\n  ", "; "), "use mamba-train or transformers"
+		v.Support, v.Why, v.Instead = Fails, "it cannot run the base model: "+strings.ReplaceAll(base.Error(), "\n  ", "; "), "use mamba-train or transformers"
 		return v
 	}
 	if faults := d.ggufFaults(tie); len(faults) > 0 {

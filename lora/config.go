@@ -90,7 +90,7 @@ func (c Config) Validate() error {
 	faults.OneOf("bias", c.Bias, BiasNone, BiasAll, BiasLoraOnly)
 	faults.OneOf("init_lora_weights", string(c.InitLoraWeights), string(InitTrue), string(InitGaussian), string(InitPissa))
 	if c.InitLoraWeights == InitPissa && c.UseDora {
-		faults.Add("use_dora", "cannot be combined with init_lora_weights: pissa, whose saved form DoRA does not have")
+		faults.Add("use_dora", "cannot be combined with init_lora_weights: pissa, because DoRA adapters cannot be saved in the PiSSA form")
 	}
 	faults.Positive("lora_plus_ratio", c.LoraPlusRatio)
 	return faults.Err()
@@ -99,18 +99,18 @@ func (c Config) Validate() error {
 // validateSelection adds faults in the settings that name modules.
 func (c Config) validateSelection(faults *fault.List) {
 	if c.TargetModules.empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 && !c.InitialState {
-		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save, and initial_state is off: nothing would be trained")
+		faults.Add("target_modules", "is empty, as are target_parameters and modules_to_save, and initial_state is off: nothing would be trained")
 	}
 	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.word() {
-		faults.Add("layers_to_transform", "has no meaning with a regular expression in target_modules, which can name the layers itself")
+		faults.Add("layers_to_transform", "cannot be combined with a regular expression in target_modules, which can select the layers itself")
 	}
 	for _, l := range c.LayersToTransform {
 		if l < 0 {
-			faults.Add("layers_to_transform", "layers count from 0, got %d", l)
+			faults.Add("layers_to_transform", "layer numbers start at 0, got %d", l)
 		}
 	}
 	if c.ExcludeModules.word() {
-		faults.Add("exclude_modules", "%s can only be a target", c.ExcludeModules.Pattern)
+		faults.Add("exclude_modules", "%s is valid only in target_modules", c.ExcludeModules.Pattern)
 	}
 	for _, t := range []struct {
 		key string
@@ -124,7 +124,7 @@ func (c Config) validateSelection(faults *fault.List) {
 		}
 		for _, name := range t.Names {
 			if name == "" {
-				faults.Add(t.key, "holds an empty name")
+				faults.Add(t.key, "contains an empty name")
 			}
 		}
 	}
@@ -204,7 +204,7 @@ func (c Config) Differences(saved Config) fault.List {
 		if given.Key == "lora_dropout" || given.Key == "init_lora_weights" || given == old[i] {
 			continue
 		}
-		faults.Add(given.Key, "is %s, the adapter was made with %s", given.Value, old[i].Value)
+		faults.Add(given.Key, "is %s, but the adapter was created with %s", given.Value, old[i].Value)
 	}
 	return faults
 }
@@ -251,7 +251,7 @@ func lookup[V int | float64](t patternTable[V], otherwise V, path string, groups
 			return all, err
 		}
 		if values[i] != values[0] {
-			return all, fmt.Errorf("%s: %s and %s lie side by side and share an adapter, which cannot have %v and %v", path, groups[0], g, values[0], values[i])
+			return all, fmt.Errorf("%s: %s and %s are adjacent and share an adapter, so they cannot have different values, %v and %v", path, groups[0], g, values[0], values[i])
 		}
 	}
 	return values[0], nil

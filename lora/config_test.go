@@ -23,7 +23,7 @@ func TestFaults(t *testing.T) {
 	err := c.Validate()
 	for _, want := range []string{
 		"r: must be at least 1, got 0", "lora_alpha: must be positive", "lora_dropout: must be at least 0 and below 1", "target_modules: \"(\" is not a regular",
-		"exclude_modules: all-linear", "layers count from 0, got -1", "rank_pattern.a: must be", "\"[\" is not", "alpha_pattern.b: must be positive",
+		"exclude_modules: all-linear", "layer numbers start at 0, got -1", "rank_pattern.a: must be", "\"[\" is not", "alpha_pattern.b: must be positive",
 		`bias: must be one of none, all, lora_only, got "some"`, "init_lora_weights: must be one of true, gaussian, pissa", "lora_plus_ratio: must be positive",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

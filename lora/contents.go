@@ -36,7 +36,7 @@ func (p peftFile) contents(whole []string) (c contents, err error) {
 		return c, fmt.Errorf("exclude_modules: %w", err)
 	}
 	if len(p.Layers) > 0 && p.TargetModules.Pattern != "" {
-		return c, errors.New("layers_to_transform: has no meaning unless target_modules is a list of names")
+		return c, errors.New("layers_to_transform: is valid only if target_modules is a list of names")
 	}
 	c.lists, err = p.layerLists()
 	return c, err
@@ -113,7 +113,7 @@ func (d *Directory) surplus() error {
 	if setting == "" {
 		return nil
 	}
-	return fmt.Errorf("does not belong to %s: it has tensors for %s, which %s leaves out", ConfigFile, format.Few(names), setting)
+	return fmt.Errorf("does not match %s: it has tensors for %s, which %s excludes", ConfigFile, format.Few(names), setting)
 }
 
 // onTargetParameter reports whether PEFT's target_parameters include the weight of the module at path.
@@ -158,7 +158,7 @@ func (d *Directory) deficit(matrices, params []string) error {
 		if len(names) == 0 {
 			return nil
 		}
-		return fmt.Errorf("lora: %s: does not belong to %s: it has no tensors for %s, which %s names",
+		return fmt.Errorf("lora: %s: does not match %s: it has no tensors for %s, which %s includes",
 			filepath.Join(d.Path, WeightsFile), ConfigFile, format.Few(names), setting)
 	}
 	var adapted, saved, biases []string

@@ -41,7 +41,7 @@ type expression struct {
 func compile(source, before, after string, budget *time.Duration) (expression, error) {
 	e := expression{source: source, budget: budget}
 	if len(source) > maxExpression || strings.Count(source, "(") > maxExpression/8 || nesting(source) > maxNesting {
-		return e, fmt.Errorf("%q is longer or deeper than a regular expression for modules can be", fault.Shorten(source, 100))
+		return e, fmt.Errorf("%q is too long or too deeply nested for a regular expression", fault.Shorten(source, 100))
 	}
 	if simple(source) {
 		if re, err := regexp.Compile(`\A(?:` + before + source + after + `)\z`); err == nil {
@@ -79,7 +79,7 @@ func (e expression) match(path string) (bool, error) {
 }
 
 func (e expression) slow() string {
-	return fmt.Sprintf("%q takes too long to match; write it without repetitions of repetitions", fault.Shorten(e.source, 100))
+	return fmt.Sprintf("%q takes too long to match; avoid nested repetitions", fault.Shorten(e.source, 100))
 }
 
 // printable reports whether s is printable ASCII, for which Python's and Go's character classes agree.
@@ -184,7 +184,7 @@ func (p Pattern[V]) compile() (patternTable[V], error) {
 	left := matchTime
 	t := patternTable[V]{budget: &left}
 	if len(p) > maxPatterns {
-		return t, fmt.Errorf("%d entries are more than any model has modules", len(p))
+		return t, fmt.Errorf("%d entries are more than the modules of any model", len(p))
 	}
 	var errs []error
 	for _, e := range p {

@@ -91,7 +91,7 @@ func TestRowGroups_patterns(t *testing.T) {
 		loaded.Disable()
 	}
 	c.RankPattern = lora.Pattern[int]{{Key: `in_proj\.B`, Value: 3}}
-	if _, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 4))); err == nil || !strings.Contains(err.Error(), "x and B lie side by side and share an adapter, which cannot have 8 and 3") {
+	if _, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 4))); err == nil || !strings.Contains(err.Error(), "x and B are adjacent and share an adapter, so they cannot have different values, 8 and 3") {
 		t.Errorf("got %v", err)
 	}
 }

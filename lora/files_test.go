@@ -464,18 +464,18 @@ func TestRefusals(t *testing.T) {
 		"unknown module": {rename: func(n string) string { return strings.Replace(n, "x_proj", "q_proj", 1) },
 			config: map[string]any{"target_modules": []string{"in_proj", "q_proj"}}, want: "no such"},
 		"unknown parameter": {add: extra("base_model.model.backbone.bell.weight", 3), config: map[string]any{"modules_to_save": []string{"bell"}}, want: "no such"},
-		"unknown part":      {add: extra("base_model.model.lm_head.lora_C.weight", 3, 3), want: "no part of an adapter"},
+		"unknown part":      {add: extra("base_model.model.lm_head.lora_C.weight", 3, 3), want: "not a known part of an adapter"},
 		"bias of B":         {add: extra("base_model.model.lm_head.lora_B.bias", 3), want: "lora_bias"},
 		"trainable tokens":  {add: extra("base_model.model.backbone.embeddings.token_adapter.trainable_tokens_delta", 1, 64), want: "trainable tokens"},
-		"half an adapter":   {add: extra("base_model.model.lm_head.lora_A.weight", 4, 64), want: "one of A and B is missing"},
+		"half an adapter":   {add: extra("base_model.model.lm_head.lora_A.weight", 4, 64), want: "A or B is missing"},
 		"two adapters":      {add: append(extra("base_model.model.lm_head.lora_A.x.weight", 4, 64), extra("base_model.model.lm_head.lora_B.y.weight", 300, 4)...), want: `belongs to adapter "y"`},
 		"wrong shape": {add: append(extra("base_model.model.lm_head.lora_A.weight", 4, 63), extra("base_model.model.lm_head.lora_B.weight", 300, 4)...),
 			config: map[string]any{"target_modules": []string{"in_proj", "x_proj", "lm_head"}}, want: "[4 63]"},
 		"shape of a whole":    {add: extra("base_model.model.backbone.norm_f.weight", 63), config: map[string]any{"modules_to_save": []string{"norm_f"}}, want: "[63]"},
-		"rank of another":     {config: map[string]any{"r": 5}, want: "have rank 4, adapter_config.json says 5"},
-		"another method":      {config: map[string]any{"peft_type": "IA3"}, want: `"IA3" is another method`},
+		"rank of another":     {config: map[string]any{"r": 5}, want: "have rank 4, but adapter_config.json has 5"},
+		"another method":      {config: map[string]any{"peft_type": "IA3"}, want: `"IA3" is not supported`},
 		"a changed base":      {config: map[string]any{"init_lora_weights": "olora"}, want: "olora changes the base's weights"},
-		"a missing magnitude": {config: map[string]any{"use_dora": true}, want: "magnitude says otherwise"},
+		"a missing magnitude": {config: map[string]any{"use_dora": true}, want: "the magnitude vector is missing"},
 		"a feature of others": {config: map[string]any{"use_bdlora": map[string]any{"x": 1}}, want: "use_bdlora"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -545,7 +545,7 @@ func TestFingerprint(t *testing.T) {
 	if err := d.CheckBase(one); err != nil {
 		t.Error(err)
 	}
-	if err := d.CheckBase(two); err == nil || !strings.Contains(err.Error(), "was trained on other weights") {
+	if err := d.CheckBase(two); err == nil || !strings.Contains(err.Error(), "was trained on different weights") {
 		t.Errorf("another base passes: %v", err)
 	}
 }

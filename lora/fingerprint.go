@@ -42,5 +42,5 @@ func (d *Directory) CheckBase(fingerprint string) error {
 	if d.Base == "" || d.Base == fingerprint {
 		return nil
 	}
-	return fmt.Errorf("lora: %s: was trained on other weights than these: its base's hash is %s, theirs is %s", d.Path, d.Base, fingerprint)
+	return fmt.Errorf("lora: %s: was trained on different weights: the hash of its base is %s, but these weights have %s", d.Path, d.Base, fingerprint)
 }

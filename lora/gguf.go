@@ -37,20 +37,20 @@ func (d *Directory) ggufFaults(tie Tie) fault.List {
 	var faults fault.List
 	for _, w := range d.params {
 		if !w.copied {
-			faults.Add(w.name, "is replaced whole")
+			faults.Add(w.name, "is replaced entirely")
 		}
 	}
 	if d.hasInitialState() {
-		faults.Add(initialStateFile, "a GGUF adapter has no place for the state that documents start from")
+		faults.Add(initialStateFile, "a GGUF adapter cannot contain the state that documents start from")
 	}
 	if d.pissa {
-		faults.Add("init_lora_weights: pissa", "the adapter belongs to a changed base")
+		faults.Add("init_lora_weights: pissa", "the adapter requires a changed base")
 	}
 	for _, m := range d.modules {
 		onTable, onHead := m.table, endsIn(m.path, headPath)
 		switch {
 		case m.parameter != "":
-			faults.Add(m.parameter, "is adapted as a parameter")
+			faults.Add(m.parameter, "is adapted as a parameter, not as a module, not as a module")
 		case gguf.TensorName(m.path+".weight") == "":
 			faults.Add(m.path, "has no counterpart in llama.cpp's Mamba")
 		case m.magnitude.Name != "":

@@ -19,7 +19,7 @@ import (
 const initialStateFile = "initial_state.safetensors"
 
 // errMergeInitialState rejects a merge that would lose part of the adapter.
-var errMergeInitialState error = fault.Fault{Path: "initial_state", Problem: "weights cannot hold the state that documents start from, so the adapter cannot be merged; use it with --adapter"}
+var errMergeInitialState error = fault.Fault{Path: "initial_state", Problem: "weights cannot contain the state that documents start from, so the adapter cannot be merged; use it with --adapter"}
 
 // starter is a model whose documents can start from learned states.
 type starter interface {
@@ -36,7 +36,7 @@ type start struct {
 func newStarts(m nn.Module) ([]start, error) {
 	s, ok := m.(starter)
 	if !ok || len(s.Starts()) == 0 {
-		return nil, fault.Fault{Path: "initial_state", Problem: "the model has no states that documents start from"}
+		return nil, fault.Fault{Path: "initial_state", Problem: "the model has no trainable start states"}
 	}
 	var list []start
 	for _, place := range s.Starts() {

@@ -79,7 +79,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	}
 	for _, t := range s.targets {
 		if form := frozenForm(t.Weight()); c.InitLoraWeights == InitPissa && t.Embedding == nil && form != "" {
-			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is %s", t.Path, form)
+			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32, not %s", t.Path, form)
 		}
 		rank, scale, err := strengths.of(t.Path, t.groups...)
 		if err != nil {
@@ -91,7 +91,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	}
 	for _, p := range s.params {
 		if of, _, ok := p.Quantized(); ok {
-			return nil, fmt.Errorf("lora: %s: is quantized (%v) and cannot be trained whole; leave it out of modules_to_save, or load the base as float32 or bfloat16", p.Name, of)
+			return nil, fmt.Errorf("lora: %s: is quantized (%v) and cannot be trained in full; remove it from modules_to_save, or load the base as float32 or bfloat16", p.Name, of)
 		}
 		a.overrides = append(a.overrides, &override{param: p, own: float32Copy(p)})
 	}
@@ -124,11 +124,11 @@ func frozenForm(w *ag.Param) string {
 func unadapted(m nn.Module) error {
 	for _, s := range m.Slots() {
 		if s.LowRank() != nil {
-			return fmt.Errorf("lora: %s: has an adapter already; disable it first", s.Path)
+			return fmt.Errorf("lora: %s: already has an adapter; disable it first", s.Path)
 		}
 	}
 	if taken(m) {
-		return errors.New("lora: the model has an initial state already")
+		return errors.New("lora: the model already has an initial state")
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func tiedHead(m nn.Module) nn.Slot {
 func untie(m nn.Module, head nn.Slot) error {
 	u, ok := m.(Untier)
 	if !ok {
-		return fmt.Errorf("lora: %s: shares its weight with %s and has to be untied first", head.Path, head.Weight().Name)
+		return fmt.Errorf("lora: %s: shares its weight with %s and must be untied first", head.Path, head.Weight().Name)
 	}
 	u.Untie()
 	return nil
@@ -228,7 +228,7 @@ func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	if c.InitialState {
 		s, ok := m.(starter)
 		if !ok {
-			return nil, fault.Fault{Path: "initial_state", Problem: "the model has no states that documents start from"}
+			return nil, fault.Fault{Path: "initial_state", Problem: "the model has no trainable start states"}
 		}
 		for _, place := range s.Starts() {
 			shapes = append(shapes, place.Shape)
@@ -323,7 +323,7 @@ func (a *Adapter) Invalidate() {
 func (a *Adapter) Train() error {
 	for _, w := range a.overrides {
 		if w.frozen {
-			return fmt.Errorf("lora: %s: is changed by an adapter on a parameter, which can be used and merged but not trained on", w.param.Name)
+			return fmt.Errorf("lora: %s: is changed by an adapter on a parameter, which can be used and merged but not trained further", w.param.Name)
 		}
 	}
 	for _, p := range a.Params() {

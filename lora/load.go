@@ -148,9 +148,9 @@ func (f *fit) module(m *module) {
 	}
 	switch {
 	case m.table != (s.Embedding != nil):
-		f.faults.Add(m.path, "the adapter takes it for another kind of layer")
+		f.faults.Add(m.path, "the adapter was made for another kind of layer")
 	case m.a.Shape[1] != in || m.b.Shape[0] != out:
-		f.faults.Add(m.path, "A is %v, B is %v, the model's weight is %v", m.a.Shape, m.b.Shape, w)
+		f.faults.Add(m.path, "A is %v and B is %v, but the model's weight is %v", m.a.Shape, m.b.Shape, w)
 	case f.adapted[s.Path]:
 		f.faults.Add(m.path, "is adapted twice")
 	default:
@@ -167,7 +167,7 @@ func (f *fit) onParameter(m *module) {
 		return
 	}
 	if s := p.Shape(); len(s) != 2 || m.a.Shape[1] != s[1] || m.b.Shape[0] != s[0] {
-		f.faults.Add(m.parameter, "A is %v, B is %v, the model's parameter is %v", m.a.Shape, m.b.Shape, s)
+		f.faults.Add(m.parameter, "A is %v and B is %v, but the model's parameter is %v", m.a.Shape, m.b.Shape, s)
 		return
 	}
 	f.parameters = append(f.parameters, fitParam{param: p, module: m})
@@ -203,7 +203,7 @@ func (f *fit) params() error {
 			continue
 		}
 		if !slices.Equal(p.Shape(), w.tensor.Shape) {
-			f.faults.Add(w.name, "is %v, the model's is %v", w.tensor.Shape, p.Shape())
+			f.faults.Add(w.name, "is %v, but the model's is %v", w.tensor.Shape, p.Shape())
 			continue
 		}
 		if w.copied {
@@ -287,7 +287,7 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 		// The components removed from the weight are the initial A and B, which the file does not contain. They are
 		// recomputed, as in PEFT.
 		if form := frozenForm(t.Weight()); form != "" {
-			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is %s", t.Path, form)
+			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32, not %s", t.Path, form)
 		}
 		l.principal = takePrincipal(l, exact, nil)
 	}

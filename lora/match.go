@@ -50,7 +50,7 @@ func choose(m nn.Module, c Config) (*selection, error) {
 	s.chooseBiases(m, c)
 	for _, t := range s.targets {
 		if slices.Contains(s.params, t.Weight()) && t.Path+".weight" == t.Weight().Name {
-			s.faults.Add("target_modules", "%s: is to get an adapter and to be trained whole; choose one", t.Path)
+			s.faults.Add("target_modules", "%s: would both get an adapter and be trained in full; choose one", t.Path)
 		}
 	}
 	if err := s.faults.Err(); err != nil {
@@ -113,7 +113,7 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 		if len(missed) > 1 {
 			verb = "match"
 		}
-		s.faults.Add("target_modules", "%s %s no module%s; there are %s", strings.Join(missed, ", "), verb, under(c), describe(m.Slots()))
+		s.faults.Add("target_modules", "%s %s no module%s; the model has %s", strings.Join(missed, ", "), verb, under(c), describe(m.Slots()))
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 		}
 		hits[i]++
 		if n := len(t.groups); n > 0 && g.From != t.to {
-			s.faults.Add("target_modules", "%s: %s and %s do not lie side by side; name what is between them too", slot.Path, t.groups[n-1], g.Name)
+			s.faults.Add("target_modules", "%s: %s and %s are not adjacent; include the groups between them", slot.Path, t.groups[n-1], g.Name)
 		} else if n == 0 {
 			t.from = g.From
 		}
@@ -197,7 +197,7 @@ func (s *selection) chooseParams(params []*ag.Param, key string, names []string,
 		}
 		s.matches = append(s.matches, Match{key, name, n})
 		if n == 0 {
-			s.faults.Add(key, "%q matches nothing; there are %s", name, parameterNames(params))
+			s.faults.Add(key, "%q matches nothing; the model has %s", name, parameterNames(params))
 		}
 	}
 }
@@ -277,7 +277,7 @@ func describe(slots []nn.Slot) string {
 	if len(slots) == 0 {
 		return "none"
 	}
-	return strings.Join(names, ", ") + ", in full like " + slots[len(slots)/2].Path
+	return strings.Join(names, ", ") + ", with full names like " + slots[len(slots)/2].Path
 }
 
 func parameterNames(params []*ag.Param) string {

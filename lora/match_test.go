@@ -37,13 +37,13 @@ func TestTargets(t *testing.T) {
 		{targets: regex(`(?!.*layers\.0).*\.x_proj`), want: []string{l("1", "x_proj")}},
 		{targets: regex(`x_proj`), want: []string{`!"x_proj" matches no module`}},
 		{targets: names("x_proj.dt", "x_proj.B"), exclude: names("layers.0.mixer.x_proj"), want: []string{l("1", "x_proj")}},
-		{targets: names("x_proj.dt", "x_proj.C"), want: []string{"!dt and C do not lie side by side"}},
+		{targets: names("x_proj.dt", "x_proj.C"), want: []string{"!dt and C are not adjacent"}},
 		{targets: names("in_proj", "in_proj.x"), want: []string{`!"in_proj.x" matches no module`}},
 		{targets: regex("auto"), exclude: names("layers.0.mixer.in_proj", "layers.0.mixer.x_proj"), want: []string{"backbone.embeddings", l("0", "out_proj"), l("1", "in_proj"), l("1", "x_proj"), l("1", "out_proj")}},
 		{targets: regex("auto"), layers: lora.Layers{1}, want: []string{l("1", "in_proj"), l("1", "x_proj"), l("1", "out_proj")}},
 		{targets: regex("auto"), exclude: regex(`.*`), want: []string{`!"auto" matches no module under exclude_modules .*`}},
 		{targets: names("in_proj"), exclude: names("in_proj.z"), want: []string{l("0", "in_proj"), l("1", "in_proj")}},
-		{targets: names("x_proj"), exclude: names("x_proj.B"), want: []string{"!dt and C do not lie side by side"}},
+		{targets: names("x_proj"), exclude: names("x_proj.B"), want: []string{"!dt and C are not adjacent"}},
 		{targets: lora.Targets{Names: []string{"in_proj"}, Pattern: "auto"}, want: []string{"!is auto and a list of names; choose one"}},
 	} {
 		m := tiny(t, rand.New(rand.NewPCG(1, 1)))

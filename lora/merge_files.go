@@ -122,7 +122,7 @@ func (p *patch) add(a Term) {
 			continue
 		}
 		if w := e.from.Shape; len(w) != 2 || m.a.Shape[1] != w[m.inputAxis()] || m.b.Shape[0] != w[1-m.inputAxis()] {
-			p.faults.Add(name, "A is %v, B is %v, the base's tensor is %v", m.a.Shape, m.b.Shape, w)
+			p.faults.Add(name, "A is %v and B is %v, but the base's tensor is %v", m.a.Shape, m.b.Shape, w)
 			continue
 		}
 		if adapted[e] {
@@ -176,7 +176,7 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 		p.faults.Add(w.name, "is replaced twice")
 		return
 	case !slices.Equal(e.from.Shape, w.tensor.Shape):
-		p.faults.Add(w.name, "is %v, the base's is %v", w.tensor.Shape, e.from.Shape)
+		p.faults.Add(w.name, "is %v, but the base's is %v", w.tensor.Shape, e.from.Shape)
 		return
 	}
 	if w.copied {

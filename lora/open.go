@@ -93,7 +93,7 @@ func torchHint(dir string) string {
 	if _, err := os.Stat(filepath.Join(dir, "adapter_model.bin")); err != nil {
 		return ""
 	}
-	return "; adapter_model.bin is a torch file, which has to be saved again with safe_serialization"
+	return "; adapter_model.bin is a PyTorch file: save the adapter again with safe_serialization=True"
 }
 
 // NotFinite lists the adapter's tensors that contain NaN or infinite values.
@@ -132,7 +132,7 @@ func (d *Directory) read(p peftFile) error {
 			k.fault = fmt.Sprintf("is %s, want F32, BF16 or F16", t.DType)
 		}
 		if k.fault == "" && k.adapter != "" && adapterName != "" && k.adapter != adapterName {
-			k.fault = fmt.Sprintf("belongs to adapter %q, others to %q", k.adapter, adapterName)
+			k.fault = fmt.Sprintf("belongs to adapter %q, but others belong to %q", k.adapter, adapterName)
 		}
 		if k.fault != "" {
 			faults.Add(name, "%s", k.fault)
@@ -172,10 +172,10 @@ func (d *Directory) read(p peftFile) error {
 		d.modules = append(d.modules, *m)
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("%s without a meaning:\n  %s", format.Counted(len(faults), "tensor"), faults.Report())
+		return fmt.Errorf("%s not understood:\n  %s", format.Counted(len(faults), "tensor"), faults.Report())
 	}
 	if len(d.modules)+len(d.params) == 0 && !d.hasInitialState() {
-		return fmt.Errorf("holds no tensors")
+		return fmt.Errorf("contains no tensors")
 	}
 	if d.contents, err = p.contents(d.Config.TargetParameters); err != nil {
 		return fmt.Errorf("%s: %v", ConfigFile, err)
@@ -233,7 +233,7 @@ func parseKey(name string) key {
 	switch k.part {
 	case "lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector":
 	default:
-		k.fault = "is no part of an adapter that is known here"
+		k.fault = "is not a known part of an adapter"
 		return k
 	}
 	if len(tail) > 0 && tail[len(tail)-1] == "bias" {
@@ -248,14 +248,14 @@ func parseKey(name string) key {
 	case 1:
 		k.adapter = tail[0]
 	default:
-		k.fault = "ends in an unknown way"
+		k.fault = "has an unknown suffix"
 	}
 	return k
 }
 
 func wholeKey(parts []string) key {
 	if slices.Contains(parts, "token_adapter") {
-		return key{fault: "trainable tokens are not read; merge it with peft"}
+		return key{fault: "trainable tokens are not supported; merge it with peft"}
 	}
 	parts = without(parts, "base_layer")
 	k := key{}
@@ -293,7 +293,7 @@ func (m *module) put(part string, t weights.Tensor) (before string) {
 func (m *module) complete(p peftFile, group [2]int) string {
 	a, b := m.a, m.b
 	if a.Name == "" || b.Name == "" {
-		return "one of A and B is missing"
+		return "A or B is missing"
 	}
 	if strings.Contains(a.Name, "lora_embedding_") != strings.Contains(b.Name, "lora_embedding_") {
 		return "A and B are of different kinds"
@@ -302,13 +302,13 @@ func (m *module) complete(p peftFile, group [2]int) string {
 		return fmt.Sprintf("A is %v, B is %v: want (r, in) and (out, r)", a.Shape, b.Shape)
 	}
 	if m.rank != a.Shape[0] {
-		return fmt.Sprintf("A and B have rank %d, %s says %d", a.Shape[0], ConfigFile, m.rank)
+		return fmt.Sprintf("A and B have rank %d, but %s has %d", a.Shape[0], ConfigFile, m.rank)
 	}
 	if m.from, m.to = group[0], group[1]; m.from < 0 || m.to < m.from || m.to > b.Shape[0] || m.table && m.to > 0 {
-		return fmt.Sprintf("row group %v does not fit B, which is %v", group, b.Shape)
+		return fmt.Sprintf("row group %v does not match B, which is %v", group, b.Shape)
 	}
 	if m.magnitude.Name != "" && !p.UseDora || m.magnitude.Name == "" && p.UseDora {
-		return fmt.Sprintf("use_dora is %v in %s, but the magnitude says otherwise", p.UseDora, ConfigFile)
+		return fmt.Sprintf("use_dora is %v in %s, but the magnitude vector is %s", p.UseDora, ConfigFile, map[bool]string{true: "missing", false: "present"}[p.UseDora])
 	}
 	if m.magnitude.Name != "" && !slices.Equal(m.magnitude.Shape, b.Shape[:1]) {
 		return fmt.Sprintf("magnitude is %v, B is %v", m.magnitude.Shape, b.Shape)

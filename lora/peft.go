@@ -70,7 +70,7 @@ func parsePeft(b []byte) (peftFile, error) {
 	if c.PeftType == "" {
 		faults.Add("peft_type", "is missing, want LORA")
 	} else if !strings.EqualFold(c.PeftType, "LORA") {
-		faults.Add("peft_type", "%q is another method; LORA is read", c.PeftType)
+		faults.Add("peft_type", "%q is not supported, want LORA", c.PeftType)
 	}
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
 		if why, ok := foreign[key]; ok && !absent(raw[key]) {
@@ -78,7 +78,7 @@ func parsePeft(b []byte) (peftFile, error) {
 		}
 	}
 	if !knownInit(c.InitLoraWeights) {
-		faults.Add("init_lora_weights", "%s changes the base's weights, so the adapter fits only the changed base; "+
+		faults.Add("init_lora_weights", "%s changes the base's weights, so the adapter matches only the changed base; "+
 			"save it with path_initial_model_for_weight_conversion", c.InitLoraWeights)
 	}
 	if len(faults) > 0 {
@@ -108,13 +108,13 @@ func (p *peftFile) readKeys(raw map[string]json.RawMessage) error {
 
 // foreign are settings of PEFT that change an adapter's computation in ways that are not supported here.
 var foreign = map[string]string{
-	"alora_invocation_tokens": "the adapter is active after certain tokens only",
-	"arrow_config":            "the adapter is a router between others",
+	"alora_invocation_tokens": "the adapter is active only after certain tokens",
+	"arrow_config":            "the adapter routes between other adapters",
 	"layer_replication":       "layers are repeated",
 	"lora_bias":               "B has its own bias",
-	"megatron_config":         "the weights are split over machines",
-	"monteclora_config":       "the adapter is drawn at random",
-	"trainable_token_indices": "single rows of the table are trained",
+	"megatron_config":         "the weights are split across devices",
+	"monteclora_config":       "the adapter is generated at random",
+	"trainable_token_indices": "individual rows of the embedding table are trained",
 	"use_bdlora":              "A or B is block-diagonal",
 	"use_qalora":              "the branch's inputs are pooled",
 	"velora_config":           "the branch's inputs are compressed",

@@ -30,7 +30,7 @@ func ProbeIDs(vocabulary, n int) []int {
 // logit is NaN.
 func LargestDifference(x, y []float32) (float64, error) {
 	if len(x) != len(y) {
-		return 0, fmt.Errorf("lora: probe: %d logits against %d: the models have different vocabularies", len(x), len(y))
+		return 0, fmt.Errorf("lora: probe: %d logits versus %d: the models have different vocabularies", len(x), len(y))
 	}
 	largest := 0.0
 	for i := range x {

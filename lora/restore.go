@@ -61,12 +61,12 @@ func (r *snapshot) layers(a *Adapter) {
 			r.faults.Add(l.Path, "%v", err)
 		case l.principal != nil && (c.rank != 2*want.rank || len(c.a) != 2*len(want.a) || len(c.b) != 2*len(want.b)),
 			l.principal == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b) || len(c.magnitude) != len(want.magnitude)):
-			r.faults.Add(l.Path, "A and B have %d and %d elements with rank %d, which is another adapter", len(c.a), len(c.b), c.rank)
+			r.faults.Add(l.Path, "A and B have %d and %d elements with rank %d, so this is another adapter", len(c.a), len(c.b), c.rank)
 		}
 		r.changes[i] = c
 	}
 	for _, m := range left {
-		r.faults.Add(m.path, "is not adapted here")
+		r.faults.Add(m.path, "is not adapted in this run")
 	}
 }
 
@@ -91,7 +91,7 @@ func (r *snapshot) params(a *Adapter) {
 		r.values[i] = v
 	}
 	for _, t := range left {
-		r.faults.Add(t.name, "is not replaced here")
+		r.faults.Add(t.name, "is not replaced in this run")
 	}
 }
 

@@ -51,7 +51,7 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 		return fmt.Errorf("lora: save: %w", tmp.Name(dir, err))
 	}
 	if err := a.verify(tmp.Path, sources); err != nil {
-		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, tmp.Name(dir, err))
+		return fmt.Errorf("lora: %s: the files read back differ from what was written: %w", dir, tmp.Name(dir, err))
 	}
 	if err := tmp.MoveInto(dir, []string{ConfigFile}, isStale); err != nil {
 		return fmt.Errorf("lora: save: %w", err)

@@ -45,7 +45,7 @@ func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, ad
 		}
 	}
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("lora: unmerge: %s is not this base merged with these adapters:\n  %s", merged.Path(), faults.Report())
+		return nil, fmt.Errorf("lora: unmerge: %s is not the result of merging these adapters into this base:\n  %s", merged.Path(), faults.Report())
 	}
 	var sources []weights.Entry
 	for _, name := range base.Names() {

@@ -178,7 +178,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 		case !ok:
 			faults.Add("missing", "%s %v", name, shape)
 		case !slices.Equal(x.shape, shape):
-			faults.Add("shape", "%s is %v in the file, %v by config.json", x.name, x.shape, shape)
+			faults.Add("shape", "%s is %v in the file, but %v according to config.json", x.name, x.shape, shape)
 		case !x.dtype.IsFloating():
 			faults.Add("type", "%s is %s, want F32, BF16 or F16", x.name, x.dtype)
 		}
@@ -200,7 +200,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 		slices.SortFunc(faults, func(a, b fault.Fault) int {
 			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
 		})
-		return nil, fmt.Errorf("mamba: %s: tensors that do not fit config.json, %d in all:\n  %s", t.path, len(faults), faults.Report())
+		return nil, fmt.Errorf("mamba: %s: %d tensors do not match config.json:\n  %s", t.path, len(faults), faults.Report())
 	}
 	return found, nil
 }

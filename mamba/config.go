@@ -229,7 +229,7 @@ func refuseQuantized(raw map[string]json.RawMessage) error {
 	if json.Unmarshal(b, &q) != nil || q.Method == "" {
 		q.Method = "an unnamed method"
 	}
-	return fmt.Errorf("quantization_config: the weights are quantised with %s; only float32, bfloat16 and float16 are read", q.Method)
+	return fmt.Errorf("quantization_config: the weights are quantized with %s; only float32, bfloat16, and float16 are supported", q.Method)
 }
 
 // field associates a key of config.json with a field of Config.
@@ -285,7 +285,7 @@ func (f field) parse(b json.RawMessage) string {
 			err = json.Unmarshal(b, (*int)(p))
 		}
 	case *TokenIDs:
-		want = "a whole number, a list of them or null"
+		want = "a whole number, a list of whole numbers, or null"
 		err = p.parse(b)
 	case *TimeStepLimit:
 		want = "a list of two numbers"
@@ -406,7 +406,7 @@ func (c Config) faults() (faults fault.List) {
 	}
 	if c.DType != "" {
 		if _, err := weights.ParseDType(c.DType); err != nil {
-			faults.Add("dtype", "want float32, bfloat16 or float16, got %q", c.DType)
+			faults.Add("dtype", "want float32, bfloat16, or float16, got %q", c.DType)
 		}
 	}
 	for _, id := range append(slices.Clone(c.EOSTokenID), c.BOSTokenID, c.PadTokenID) {

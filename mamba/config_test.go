@@ -115,9 +115,9 @@ func TestDerivedSizes(t *testing.T) {
 // are named.
 func TestConfigFaults(t *testing.T) {
 	for in, wants := range map[string][]string{
-		`{"model_type":"jamba"}`: {`model_type: "jamba" is another model; want falcon_mamba`},
+		`{"model_type":"jamba"}`: {`model_type: "jamba" is not supported; want falcon_mamba`},
 		`{"model_type":7}`:       {"model_type: want a string, got 7"},
-		`{"model_type":"mamba","quantization_config":{"quant_method":"bitsandbytes"}}`: {"quantised with bitsandbytes"},
+		`{"model_type":"mamba","quantization_config":{"quant_method":"bitsandbytes"}}`: {"quantized with bitsandbytes"},
 		`{"hidden_size":1.5,"num_hidden_layers":"4","use_bias":1,"eos_token_id":"x"}`: {
 			"hidden_size: want a whole number, got 1.5", `num_hidden_layers: want a whole number, got "4"`,
 			"use_bias: want true or false, got 1", "eos_token_id: want"},
@@ -131,7 +131,7 @@ func TestConfigFaults(t *testing.T) {
 		`[]`:                               {"want an object, got list"},
 		`null`:                             {"null"},
 		`{} {}`:                            {"after top-level value"},
-		`{"d_model":64,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`: {`"Mamba3" is another model`},
+		`{"d_model":64,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`: {`"Mamba3" is not supported`},
 		`{"d_model":64,"n_layer":2,"attn_layer_idx":[1],"rms_norm":false,"d_intermediate":7,"ssm_cfg":{"headdim":64}}`: {
 			"attn_layer_idx", "rms_norm", "d_intermediate", "ssm_cfg.headdim"},
 	} {

@@ -99,9 +99,9 @@ func TestConvertShards(t *testing.T) {
 	const first, second = "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
 	for what, c := range map[string]struct{ as, want string }{
 		"missing":          {"", "no such file"},
-		"the first again":  {first, "is in another shard too"},
+		"the first again":  {first, "is also in another shard"},
 		"something else":   {ConfigFile, "not a zip archive"},
-		"a wrong index":    {second, "tensors that are not where the index says:\n  backbone.layers.1.mixer.E in " + second},
+		"a wrong index":    {second, "tensors are not in the files given by the index:\n  backbone.layers.1.mixer.E in " + second},
 		"a path elsewhere": {second, `"../` + second + `" is not a plain file name`},
 	} {
 		from := t.TempDir()
@@ -155,9 +155,9 @@ func TestConvertFormats(t *testing.T) {
 // TestConvertFaults checks that missing files and other models are errors and that no output remains.
 func TestConvertFaults(t *testing.T) {
 	for what, c := range map[string]struct{ config, want string }{
-		"mamba3":       {`{"d_model":8,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`, `"Mamba3" is another model`},
+		"mamba3":       {`{"d_model":8,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`, `"Mamba3" is not supported`},
 		"hybrid":       {`{"d_model":8,"n_layer":2,"attn_layer_idx":[1]}`, "hybrid"},
-		"wrong size":   {`{"d_model":9,"n_layer":2,"vocab_size":23,"ssm_cfg":{"d_state":4}}`, "shape: backbone.embedding.weight is [24 8] in the file, [24 9] by config.json"},
+		"wrong size":   {`{"d_model":9,"n_layer":2,"vocab_size":23,"ssm_cfg":{"d_state":4}}`, "shape: backbone.embedding.weight is [24 8] in the file, but [24 9] according to config.json"},
 		"more layers":  {`{"d_model":8,"n_layer":3,"vocab_size":23,"ssm_cfg":{"d_state":4}}`, "missing: backbone.layers.2.mixer.A_log [16 4]"},
 		"fewer layers": {`{"d_model":8,"n_layer":1,"vocab_size":23,"ssm_cfg":{"d_state":4}}`, "unexpected: backbone.layers.1.mixer.A_log [16 4]"},
 	} {

@@ -85,7 +85,7 @@ func (s *State) enqueue(m *Model, tokens [][]int) error {
 		return err
 	}
 	if len(tokens) != s.Sequences() {
-		return fmt.Errorf("mamba: tokens for %d sequences, the state has %d", len(tokens), s.Sequences())
+		return fmt.Errorf("mamba: got tokens for %d sequences, but the state has %d", len(tokens), s.Sequences())
 	}
 	if err := checkIDs(tokens, m.Config.VocabSize); err != nil {
 		return err

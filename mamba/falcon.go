@@ -55,7 +55,7 @@ func falconFaults(c Config) fault.List {
 func falconGGUF(c Config) (ggufArchitecture, fault.List) {
 	arch, faults := mamba1GGUF(c)
 	if c.MixerRMSEps != c.LayerNormEpsilon {
-		arch.note = fmt.Sprintf("llama.cpp norms Δ, B and C with layer_norm_epsilon, %v, instead of mixer_rms_eps, %v: its logits differ a little",
+		arch.note = fmt.Sprintf("llama.cpp normalizes Δ, B, and C with layer_norm_epsilon, %v, instead of mixer_rms_eps, %v: its logits differ slightly",
 			c.LayerNormEpsilon, c.MixerRMSEps)
 	}
 	return arch, faults

@@ -44,7 +44,7 @@ func familyOf(modelType string) (*family, error) {
 	if f := families[modelType]; f != nil {
 		return f, nil
 	}
-	return nil, fmt.Errorf("model_type: %q is another model; want %s", modelType, either(slices.Sorted(maps.Keys(families))))
+	return nil, fmt.Errorf("model_type: %q is not supported; want %s", modelType, either(slices.Sorted(maps.Keys(families))))
 }
 
 // familyOfLayer returns the family with the given layer name in original checkpoints.
@@ -59,7 +59,7 @@ func familyOfLayer(layer string) (*family, error) {
 		}
 	}
 	slices.Sort(layers)
-	return nil, fmt.Errorf("%q is another model; want %s", layer, either(layers))
+	return nil, fmt.Errorf("%q is not supported; want %s", layer, either(layers))
 }
 
 // either joins alternatives: a, b or c.

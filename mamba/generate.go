@@ -99,7 +99,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		return nil, err
 	}
 	if state.Sequences() != len(prompts) {
-		return nil, fmt.Errorf("mamba: generate: want a prompt for each of the sequences of the state, which are %d, got %d", state.Sequences(), len(prompts))
+		return nil, fmt.Errorf("mamba: generate: want one prompt for each of the %d sequences of the state, got %d", state.Sequences(), len(prompts))
 	}
 	if err := checkIDs(prompts, m.Config.VocabSize); err != nil {
 		return nil, err
@@ -108,11 +108,11 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	most := make([]int, len(prompts))
 	for i, ids := range prompts {
 		if len(ids) == 0 && state.Fed[i] == len(state.Tokens[i]) {
-			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; give at least one token to begin with", o.First+i)
+			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; want at least one token", o.First+i)
 		}
 		out[i] = Generation{PromptTokens: len(ids), FinishReason: FinishInterrupted}
 		if most[i] = o.mostNew(len(state.Tokens[i]) + len(ids)); most[i] < 1 {
-			return nil, fmt.Errorf("mamba: generate: prompt %d: its length is %d, which leaves none of the text's max_length %d", o.First+i, len(ids), o.MaxLength)
+			return nil, fmt.Errorf("mamba: generate: prompt %d: its length of %d leaves no room for new tokens within max_length %d", o.First+i, len(ids), o.MaxLength)
 		}
 	}
 	d := m.NewDecoder(0)
@@ -203,7 +203,7 @@ func (o GenerateOptions) faults() (faults fault.List) {
 func (o GenerateOptions) validateFor(m *Model) error {
 	faults := o.faults()
 	if o.Vocab < 0 || o.Vocab > m.Config.VocabSize {
-		faults.Add("", "%d ids have a token, the model has only %d", o.Vocab, m.Config.VocabSize)
+		faults.Add("", "the tokenizer has %d ids, but the model only %d", o.Vocab, m.Config.VocabSize)
 	}
 	return faults.Err()
 }
@@ -319,7 +319,7 @@ func widen(dst []float64, src []float32) {
 func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *rand.Rand) (int, error) {
 	o.penalize(scores, seen, tokens)
 	if top := scores[best(scores)]; math.IsInf(top, -1) || math.IsNaN(top) {
-		return 0, errors.New("mamba: generate: no token is left to choose: the logits are not finite or everything is suppressed")
+		return 0, errors.New("mamba: generate: no token can be chosen: the logits are not finite or every token is suppressed")
 	}
 	if !o.DoSample {
 		return best(scores), nil

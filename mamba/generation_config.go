@@ -147,13 +147,13 @@ func (c *GenerationConfig) read(key string, b json.RawMessage) error {
 	case key == "early_stopping":
 		stopping, ok := map[string]EarlyStopping{"false": StopUnlikely, "true": StopFirst, `"never"`: StopNever}[string(b)]
 		if !ok {
-			return errors.New(`want true, false or "never"`)
+			return errors.New(`want true, false, or "never"`)
 		}
 		c.EarlyStopping = stopping
 	case key == "eos_token_id", key == "suppress_tokens":
 		var ids TokenIDs
 		if ids.parse(b) != nil {
-			return errors.New("want a whole number, a list of them or null")
+			return errors.New("want a whole number, a list of whole numbers, or null")
 		}
 		if key == "eos_token_id" {
 			c.EOS = ids
@@ -165,7 +165,7 @@ func (c *GenerationConfig) read(key string, b json.RawMessage) error {
 		if json.Unmarshal(b, &one) == nil {
 			c.StopStrings = []string{one}
 		} else if json.Unmarshal(b, &c.StopStrings) != nil {
-			return errors.New("want a text or a list of them")
+			return errors.New("want a string or a list of strings")
 		}
 	case !harmless[key] && !isNeutral(key, b):
 		if c.ignored == nil {

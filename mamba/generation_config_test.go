@@ -108,8 +108,8 @@ func TestGenerationConfig_damaged(t *testing.T) {
 		`{"temperature":"hot"}`:       `generation_config.json: temperature: want a number, got "hot"`,
 		`{"max_new_tokens":1.5}`:      `max_new_tokens: want a whole number, got 1.5`,
 		`{"do_sample":1}`:             `do_sample: want true or false, got 1`,
-		`{"early_stopping":"always"}`: `early_stopping: want true, false or "never"`,
-		`{"stop_strings":[1]}`:        `stop_strings: want a text or a list of them`,
+		`{"early_stopping":"always"}`: `early_stopping: want true, false, or "never"`,
+		`{"stop_strings":[1]}`:        `stop_strings: want a string or a list of strings`,
 		`{"suppress_tokens":"x"}`:     `suppress_tokens: want a whole number, a list`,
 		`{"top_k":1e300}`:             `top_k: want a whole number`,
 		`[]`:                          `generation_config.json`,
@@ -124,7 +124,7 @@ func TestGenerationConfig_damaged(t *testing.T) {
 	}
 	o := m.DefaultGenerate()
 	o.First = 4
-	if _, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o); err == nil || !strings.Contains(err.Error(), "prompt 4: its length is 3, which leaves none of the text's max_length 3") {
+	if _, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o); err == nil || !strings.Contains(err.Error(), "prompt 4: its length of 3 leaves no room for new tokens within max_length 3") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -109,7 +109,7 @@ func noteGeneration(from string, o GGUFOptions) error {
 		return key == "eos_token_id" && (len(c.EOS) == 0 || len(c.EOS) == 1 && (o.EOS == nil || c.EOS[0] == *o.EOS))
 	})
 	if len(lost) > 0 {
-		o.Note("a GGUF file has no place for what " + GenerationConfigFile + " says of " + strings.Join(lost, ", ") + ": give it to llama.cpp as flags")
+		o.Note("a GGUF file cannot store these settings of " + GenerationConfigFile + ": " + strings.Join(lost, ", ") + "; pass them to llama.cpp as flags")
 	}
 	return nil
 }
@@ -159,13 +159,13 @@ func ggufArchitectureOf(c Config) (ggufArchitecture, error) {
 // projections, an activation other than SiLU.
 func llamaFaults(c Config) (faults fault.List) {
 	if c.IntermediateSize != 2*c.HiddenSize {
-		faults.Add("intermediate_size", "llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
+		faults.Add("intermediate_size", "llama.cpp requires 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
 	}
 	if c.UseBias {
-		faults.Add("use_bias", "llama.cpp's Mamba has no biases on in_proj and out_proj")
+		faults.Add("use_bias", "llama.cpp's Mamba does not support biases on in_proj and out_proj")
 	}
 	if activations[c.HiddenAct] != kernel.SiLU {
-		faults.Add("hidden_act", "llama.cpp's Mamba has silu only, got %s", c.HiddenAct)
+		faults.Add("hidden_act", "llama.cpp's Mamba supports only silu, got %s", c.HiddenAct)
 	}
 	return faults
 }

@@ -50,7 +50,7 @@ func loadGGUFConfig(path string) (Config, error) {
 		}
 		return c, nil
 	}
-	return Config{}, fmt.Errorf("mamba: %s: general.architecture: %q is another model; want mamba or mamba2", path, h.arch)
+	return Config{}, fmt.Errorf("mamba: %s: general.architecture: %q is not supported; want mamba or mamba2", path, h.arch)
 }
 
 // ggufSource identifies a family's GGUF files and reads the family's own keys; read may be nil.

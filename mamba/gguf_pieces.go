@@ -84,7 +84,7 @@ func (t tokenizerJSON) scores(tokens []string, merges []string) ([]float32, erro
 			_, l := t.Model.Vocab[left]
 			_, r := t.Model.Vocab[right]
 			if l && r && !ways[left+" "+right] {
-				return nil, fmt.Errorf("token %q: %q and %q make it in llama.cpp's SentencePiece, and are no merge here", token, left, right)
+				return nil, fmt.Errorf("token %q: llama.cpp's SentencePiece would merge %q and %q into it, but the tokenizer would not", token, left, right)
 			}
 		}
 	}

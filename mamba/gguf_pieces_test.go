@@ -38,8 +38,8 @@ func TestGGUFPieces(t *testing.T) {
 	for text, want := range map[string]string{
 		strings.Replace(metaspace, `, "▁a b"`, "", 1):                                    `"▁a" and "b" make it`,
 		strings.Replace(metaspace, `"a b", "▁ a", "▁ ab"`, `"▁ ab", "a b", "▁ a"`, 1):    `merge "▁a b" comes between`,
-		strings.Replace(metaspace, `"split": false`, `"split": true`, 1):                 "SentencePiece's BPE of whole texts",
-		strings.Replace(metaspace, `"byte_fallback": true`, `"byte_fallback": false`, 1): "SentencePiece's BPE of whole texts",
+		strings.Replace(metaspace, `"split": false`, `"split": true`, 1):                 "SentencePiece BPE without splitting",
+		strings.Replace(metaspace, `"byte_fallback": true`, `"byte_fallback": false`, 1): "SentencePiece BPE without splitting",
 	} {
 		dir := rewrite(t, unchanged, same)
 		if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(text), 0o666); err != nil {

@@ -251,7 +251,7 @@ func TestGGUFRefuses(t *testing.T) {
 		`{"model":{"type":"Unigram"}}`: "Unigram", `{`: tokenizerFile,
 		`{"model":{"type":"BPE","vocab":{"a":300}},"pre_tokenizer":{"type":"ByteLevel"}}`:     "id 300",
 		`{"model":{"type":"BPE","merges":[["a"]]},"pre_tokenizer":{"type":"ByteLevel"}}`:      "merge 0",
-		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"ByteLevel","use_regex":false}}`:     "splits as GPT-2",
+		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"ByteLevel","use_regex":false}}`:     "splits like GPT-2",
 		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"Sequence","pretokenizers":[null]}}`: "Sequence",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(content), 0o666); err != nil {

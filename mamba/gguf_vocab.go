@@ -167,7 +167,7 @@ func (t tokenizerJSON) check() error {
 		return nil
 	}
 	if t.Model.Type != "BPE" || t.PreTokenizer.name() == "" {
-		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 or Falcon does, and SentencePiece's BPE of whole texts, can be exported", t.Model.Type, t.PreTokenizer.Type)
+		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits like GPT-2 or Falcon, and SentencePiece BPE without splitting, can be exported", t.Model.Type, t.PreTokenizer.Type)
 	}
 	return nil
 }
@@ -181,8 +181,8 @@ func (t tokenizerJSON) lost() string {
 	case !pieces && t.PreTokenizer.Prefix:
 		return "llama.cpp puts no space before a text; the tokenizer (ByteLevel, add_prefix_space) does, and texts get other tokens there"
 	case prefix && t.PreTokenizer.Type == "Metaspace":
-		return fmt.Sprintf("llama.cpp puts a space before every stretch of text between special tokens; the tokenizer (Metaspace, prepend_scheme %s) "+
-			"does so in fewer places, and texts get other tokens there", t.PreTokenizer.Scheme)
+		return fmt.Sprintf("llama.cpp puts a space before every piece of text between special tokens; the tokenizer (Metaspace, prepend_scheme %s) "+
+			"does so in fewer places, so some texts are tokenized differently", t.PreTokenizer.Scheme)
 	}
 	return ""
 }
@@ -195,7 +195,7 @@ func (t tokenizerJSON) tokens(v int) ([]string, []int32, error) {
 	}
 	put := func(id int, text string, kind int32) error {
 		if id < 0 || id >= v {
-			return fmt.Errorf("token %q has id %d, the model has %d", text, id, v)
+			return fmt.Errorf("token %q has id %d, but the model has only %d", text, id, v)
 		}
 		tokens[id], kinds[id] = text, kind
 		return nil

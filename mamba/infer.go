@@ -58,7 +58,7 @@ func (m *Model) Run(ctx context.Context, in Input, want Want) (*Output, error) {
 		return nil, err
 	}
 	if got := out.State.Sequences(); got != in.sequences() {
-		return nil, fmt.Errorf("mamba: run: %d sequences, the state has %d", in.sequences(), got)
+		return nil, fmt.Errorf("mamba: run: got %d sequences, but the state has %d", in.sequences(), got)
 	}
 	if len(places) == 0 || ctx.Err() != nil {
 		return out, ctx.Err()

@@ -72,9 +72,9 @@ func (in Input) check(m int) error {
 	case in.IDs != nil && in.Embeds != nil:
 		return fmt.Errorf("mamba: input: has both token ids and embeddings")
 	case in.Mask != nil && len(in.Mask) != n:
-		return fmt.Errorf("mamba: input: masks for %d sequences, there are %d", len(in.Mask), n)
+		return fmt.Errorf("mamba: input: masks for %d sequences, want %d", len(in.Mask), n)
 	case in.Labels != nil && len(in.Labels) != n:
-		return fmt.Errorf("mamba: input: labels for %d sequences, there are %d", len(in.Labels), n)
+		return fmt.Errorf("mamba: input: labels for %d sequences, want %d", len(in.Labels), n)
 	}
 	for i := range n {
 		if in.Embeds != nil && len(in.Embeds[i])%m != 0 {
@@ -82,10 +82,10 @@ func (in Input) check(m int) error {
 		}
 		l := in.length(i, m)
 		if in.Mask != nil && len(in.Mask[i]) != l {
-			return fmt.Errorf("mamba: input: sequence %d has %d positions, its mask has %d", i, l, len(in.Mask[i]))
+			return fmt.Errorf("mamba: input: sequence %d has %d positions, but its mask has %d", i, l, len(in.Mask[i]))
 		}
 		if in.Labels != nil && len(in.Labels[i]) != l {
-			return fmt.Errorf("mamba: input: sequence %d has %d positions, it has %d labels", i, l, len(in.Labels[i]))
+			return fmt.Errorf("mamba: input: sequence %d has %d positions, but %d labels", i, l, len(in.Labels[i]))
 		}
 	}
 	return nil

@@ -133,8 +133,8 @@ func TestLoadFaults(t *testing.T) {
 	})
 	_, err := Load(dir, LoadOptions{})
 	for _, want := range []string{
-		"tensors that do not fit config.json, 4 in all:", "missing: backbone.layers.0.mixer.D [128]",
-		"shape: backbone.layers.1.mixer.A_log is [3] in the file, [128 16] by config.json",
+		"4 tensors do not match config.json:", "missing: backbone.layers.0.mixer.D [128]",
+		"shape: backbone.layers.1.mixer.A_log is [3] in the file, but [128 16] according to config.json",
 		"type: backbone.norm_f.weight is I64", "unexpected: surplus [1]",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -92,7 +92,7 @@ func mamba2Faults(c Config) (faults fault.List) {
 		faults.Add("n_groups", "must divide the %d heads, got %d", c.NumHeads, c.NGroups)
 	}
 	if l := c.TimeStepLimit; !(l.Min >= 0 && l.Min <= l.Max) {
-		faults.Add("time_step_limit", "want 0 ≤ lower ≤ upper limit, got %s and %s", fault.Number(l.Min), fault.Number(l.Max))
+		faults.Add("time_step_limit", "want 0 ≤ lower limit ≤ upper limit, got %s and %s", fault.Number(l.Min), fault.Number(l.Max))
 	}
 	return faults
 }
@@ -111,12 +111,12 @@ func mamba2Original(c *Config, a *arguments) {
 	for name, want := range map[string]bool{"rmsnorm": true, "norm_before_gate": false, "D_has_hdim": false} {
 		got := want
 		if a.take(name, &got); got != want {
-			a.faults.Add("ssm_cfg."+name, "%v is another layer than transformers' Mamba-2, where it is %v", got, want)
+			a.faults.Add("ssm_cfg."+name, "%v is a different layer from transformers' Mamba-2, where it is %v", got, want)
 		}
 	}
 	narrow := 0
 	if a.take("d_ssm", &narrow); narrow != 0 {
-		a.faults.Add("ssm_cfg.d_ssm", "%d leaves channels to an MLP, which transformers' Mamba-2 does not have", narrow)
+		a.faults.Add("ssm_cfg.d_ssm", "%d assigns channels to an MLP, which transformers' Mamba-2 does not have", narrow)
 	}
 	a.ignore("A_init_range", "conv_init", "use_mem_eff_path", "process_group", "sequence_parallel")
 }

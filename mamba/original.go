@@ -39,7 +39,7 @@ func parseParams(b []byte) (Config, error) {
 	}
 	for name, key := range map[string]string{"dim": "d_model", "n_layers": "n_layer"} {
 		if raw[name] == nil {
-			return Config{}, fmt.Errorf("%s: is missing; only the parameters of Mamba models are read", name)
+			return Config{}, fmt.Errorf("%s: is missing; only Mamba models are supported", name)
 		}
 		raw[key] = raw[name]
 	}
@@ -98,7 +98,7 @@ func (o originalConfig) faults() (faults fault.List) {
 		faults.Add("rms_norm", "false means LayerNorm, which transformers' models do not have")
 	}
 	if len(o.Attention) > 0 {
-		faults.Add("attn_layer_idx", "layers %v are attention, the model is a hybrid", o.Attention)
+		faults.Add("attn_layer_idx", "layers %v are attention layers: hybrid models are not supported", o.Attention)
 	}
 	if o.DIntermediate > 0 {
 		faults.Add("d_intermediate", "%d means MLP layers, which transformers' models do not have", o.DIntermediate)

@@ -131,7 +131,7 @@ func TestLoad_quantizedComputes(t *testing.T) {
 			v := m.Config.VocabSize
 			within(t, family+" token by token", next.Row(0), want[i*v:(i+1)*v], 2e-5, 1e-5)
 		}
-		if err := m.Resize(50); err == nil || !strings.Contains(err.Error(), "is kept in Q6_K") {
+		if err := m.Resize(50); err == nil || !strings.Contains(err.Error(), "is stored in Q6_K") {
 			t.Errorf("resize: %v", err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestLoad_quantizedRefuses(t *testing.T) {
 	if err := m.Save(dir, SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(dir, LoadOptions{Precision: Q8}); err == nil || !strings.Contains(err.Error(), "layers.1.mixer.out_proj.weight: has numbers that are not finite") {
+	if _, err := Load(dir, LoadOptions{Precision: Q8}); err == nil || !strings.Contains(err.Error(), "layers.1.mixer.out_proj.weight: has values that are not finite") {
 		t.Errorf("a NaN: %v", err)
 	}
 }

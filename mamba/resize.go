@@ -16,15 +16,15 @@ func (m *Model) Resize(v int) error {
 		return fmt.Errorf("mamba: resize: want a vocabulary between 1 and %d, got %d", maxSize, v)
 	}
 	if m.Embeddings.LowRank != nil || m.Head.LowRank != nil {
-		return fmt.Errorf("mamba: resize: the table or the head has an adapter of the old size")
+		return fmt.Errorf("mamba: resize: the embedding table or the head has an adapter of the old size")
 	}
 	tied := m.Tied()
 	for _, p := range []*ag.Param{m.Embeddings.Weight, m.Head.Weight} {
 		if of, _, ok := p.Quantized(); ok {
-			return fmt.Errorf("mamba: resize: %s is kept in %v; load the model in float32", p.Name, of)
+			return fmt.Errorf("mamba: resize: %s is stored in %v; load the model in float32", p.Name, of)
 		}
 		if p.IsBF16() {
-			return fmt.Errorf("mamba: resize: %s is kept in bfloat16; load the model in float32", p.Name)
+			return fmt.Errorf("mamba: resize: %s is stored in bfloat16; load the model in float32", p.Name)
 		}
 		p.Unpack()
 	}

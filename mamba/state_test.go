@@ -288,11 +288,11 @@ func testStateFile(t *testing.T, m *Model) {
 		t.Error("a state of another model was accepted")
 	}
 	for want, change := range map[string]func(s *State){
-		"is of no sequence":   func(s *State) { *s = *s.Select() },
-		"this one 2":          func(s *State) { s.Conv, s.SSM = s.Conv[:1], s.SSM[:1] },
-		"recurrence has":      func(s *State) { s.SSM[0] = s.SSM[0][:len(s.SSM[0])-2] },
-		"it has seen 20":      func(s *State) { s.Fed[1] = 20 },
-		"is of a Llama model": func(s *State) { s.Origin.Family = "Llama" },
+		"contains no sequence":          func(s *State) { *s = *s.Select() },
+		"but this one has 2":            func(s *State) { s.Conv, s.SSM = s.Conv[:1], s.SSM[:1] },
+		"the recurrence of layer 0 has": func(s *State) { s.SSM[0] = s.SSM[0][:len(s.SSM[0])-2] },
+		"it has processed 20":           func(s *State) { s.Fed[1] = 20 },
+		"is for a Llama model":          func(s *State) { s.Origin.Family = "Llama" },
 	} {
 		other := s.Clone()
 		change(other)

@@ -25,7 +25,7 @@ func Read(w http.ResponseWriter, r *http.Request, v any) bool {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		http.Error(w, "studio: the request cannot be read: "+err.Error(), http.StatusBadRequest)
+		http.Error(w, "studio: invalid request: "+err.Error(), http.StatusBadRequest)
 		return false
 	}
 	return true

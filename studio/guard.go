@@ -56,13 +56,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 func (s *Server) refusal(r *http.Request) (status int, problem string) {
 	switch {
 	case !s.knownHost(r.Host):
-		return http.StatusMisdirectedRequest, "studio: this host name is not the studio's"
+		return http.StatusMisdirectedRequest, "studio: unknown host name"
 	case !sameOrigin(r):
 		return http.StatusForbidden, "studio: the request comes from another page"
 	case !s.hasToken(r):
-		return http.StatusUnauthorized, "studio: open the address that mamba-train studio has printed, with its token"
+		return http.StatusUnauthorized, "studio: open the address printed by mamba-train studio, including its token"
 	case s.options.ReadOnly && r.Method != http.MethodGet && r.Method != http.MethodHead:
-		return http.StatusForbidden, "studio: started with --read-only"
+		return http.StatusForbidden, "studio: the studio is read-only"
 	}
 	return 0, ""
 }

@@ -57,7 +57,7 @@ func splitBatch(b MicroBatch, rows int) ([]part, error) {
 	from := 0 // first document of the part
 	for d := range b.Starts {
 		if n := b.End(d) - b.Starts[d]; n > rows {
-			return nil, fmt.Errorf("trainer: batch: document %d has %d tokens, max_tokens computes %d at once", d, n, rows)
+			return nil, fmt.Errorf("trainer: batch: document %d has %d tokens, but max_tokens allows only %d at once", d, n, rows)
 		}
 		if d > from && (b.Carry != nil || b.End(d)-b.Starts[from] > rows) {
 			add(from, d)

@@ -29,14 +29,14 @@ func (s *carriedStates) run(p Program, part part, run func() error) error {
 	}
 	c, ok := p.(stateProgram)
 	if !ok {
-		return errors.New("trainer: carry_state: the program keeps no state")
+		return errors.New("trainer: carry_state: the program does not keep a state")
 	}
 	if part.lane == 0 {
 		s.previous, s.current = s.current, nil
 	}
 	if part.Continues {
 		if part.after >= len(s.previous) {
-			return fmt.Errorf("trainer: carry_state: a document continues from document %d of the previous micro-batch, which has %d", part.after, len(s.previous))
+			return fmt.Errorf("trainer: carry_state: a document continues from document %d of the previous micro-batch, which has only %d", part.after, len(s.previous))
 		}
 		if err := c.SetCarried(s.previous[part.after]); err != nil {
 			return err

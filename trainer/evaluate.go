@@ -33,7 +33,7 @@ func (e EvalSet) Key(metric string) string {
 func (c Config) ValidateEvaluation(sets []string) error {
 	var l fault.List
 	if len(sets) == 0 {
-		const missing = "needs data to evaluate on: data.eval or data.eval_fraction"
+		const missing = "requires evaluation data: set data.eval or data.eval_fraction"
 		l.Require(!c.LoadBestModelAtEnd, "load_best_model_at_end", missing)
 		l.Require(c.EarlyStoppingPatience <= 0, "early_stopping_patience", missing)
 	} else if c.evaluationDecides() {

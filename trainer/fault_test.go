@@ -536,7 +536,7 @@ func TestOnlyDamagedCheckpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := newRun().start(context.Background(), dir, checkpoint.Resume)
-	if err == nil || !strings.Contains(err.Error(), "checkpoint-2: damaged: model.safetensors") || !strings.Contains(err.Error(), "--overwrite begins anew") {
+	if err == nil || !strings.Contains(err.Error(), "checkpoint-2: damaged: model.safetensors") || !strings.Contains(err.Error(), "--overwrite starts over") {
 		t.Errorf("got %v", err)
 	}
 }

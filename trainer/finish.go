@@ -88,7 +88,7 @@ func (t *Trainer) loadLast() error {
 	step := t.state.GlobalStep
 	dir := t.task.Storage.Output.Path(step)
 	if !t.task.Storage.Output.Has(step) {
-		return fmt.Errorf("trainer: the last weights: there is no %s", dir)
+		return fmt.Errorf("trainer: the last weights: %s does not exist", dir)
 	}
 	if err := t.task.Storage.Load(dir); err != nil {
 		return fmt.Errorf("trainer: the last weights: %s: %w", dir, err)

@@ -59,7 +59,7 @@ func (t *Trainer) checkFinite(ctx context.Context, s stepResult, shards [][]part
 	case t.config.OnNonfinite == "stop":
 		return nil, fault
 	case p.SkipInRow > maxSkips:
-		return nil, fmt.Errorf("%w; %d steps in a row have been skipped", fault, maxSkips)
+		return nil, fmt.Errorf("%w; skipped %d steps in a row", fault, maxSkips)
 	}
 	t.task.Observer(SkipEvent{fault, p.SkipInRow})
 	return fault, nil
@@ -100,7 +100,7 @@ func (t *Trainer) badTensor() string {
 			return "the gradient of " + p.Name
 		}
 	}
-	return "none, each is finite by itself"
+	return "none, each one is finite"
 }
 
 // reportNoGradient reports the parameters that the first step left without a gradient: such a parameter is not used by

@@ -53,7 +53,7 @@ func newStepPlan(src BatchSource, c Config, perStep int) (*stepPlan, error) {
 	p.steps += p.start(whole)
 	if p.steps > optim.MaxSteps {
 		var l fault.List
-		l.Add("train.num_train_epochs", "%v epochs make %d steps, and a run has at most %d", c.NumTrainEpochs, p.steps, optim.MaxSteps)
+		l.Add("train.num_train_epochs", "%v epochs are %d steps, more than the limit of %d", c.NumTrainEpochs, p.steps, optim.MaxSteps)
 		return nil, l
 	}
 	return p, nil

@@ -36,9 +36,9 @@ func (t *Trainer) checkRanks() error {
 	case shards < ranks:
 		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d is too few for %d ranks", shards, ranks)}
 	case shards%ranks != 0 || each&(each-1) != 0:
-		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards cannot be divided over %d ranks: each needs 1, 2, 4, 8 … of them", shards, ranks)}
+		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards cannot be divided among %d ranks: each rank needs 1, 2, 4, 8, … shards", shards, ranks)}
 	case t.task.Ranks.ShardOptimizer && t.config.Optim == "adafactor":
-		return &RanksError{Problem: "distributed.shard_optimizer: adafactor looks at whole tensors, and keeps little that could be divided"}
+		return &RanksError{Problem: "distributed.shard_optimizer: adafactor needs whole tensors, and its state is too small to be worth splitting"}
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func (t *Trainer) reportDifferences(differences []checkpoint.Change) error {
 		return err
 	}
 	host, _ := os.Hostname()
-	problem := fmt.Sprintf("rank %d (%s) does not have what rank 0 has", c.Rank(), host)
+	problem := fmt.Sprintf("rank %d (%s) differs from rank 0", c.Rank(), host)
 	for _, d := range differences {
 		problem += fmt.Sprintf("\n  %s: rank 0 %s, rank %d %s", d.Key, d.Was, c.Rank(), d.Is)
 	}

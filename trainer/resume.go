@@ -75,7 +75,7 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 			t.adopt(st)
 			return true, nil, nil
 		case newest == nil:
-			return false, nil, refuse(t.task.Storage.Output.Dir, "no checkpoint is left to continue from, --overwrite starts over", changed)
+			return false, nil, refuse(t.task.Storage.Output.Dir, "no checkpoint is left to resume from, --overwrite starts over", changed)
 		}
 	}
 	if newest == nil {
@@ -109,13 +109,13 @@ func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEven
 	was := c.State.Progress()
 	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
 	if len(changed) > 0 && !t.task.Force {
-		return nil, refuse(c.Dir, "--resume=force continues anyway", changed)
+		return nil, refuse(c.Dir, "--resume=force resumes anyway", changed)
 	}
 	if err := t.task.Storage.Load(c.Dir); err != nil {
 		return nil, fmt.Errorf("trainer: %s: %w", c.Dir, err)
 	}
 	if got := fingerprint(t.optimizer.Params()); got != was.Weights && len(changed) == 0 {
-		return nil, fmt.Errorf("trainer: %s: the weights read back are not those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
+		return nil, fmt.Errorf("trainer: %s: the weights read back differ from those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
 	}
 	resumed := &ResumeEvent{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}
 	if is := t.progress.Kernels; was.Kernels != "" && was.Kernels != is {

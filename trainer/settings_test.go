@@ -30,7 +30,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"learning_rate: must be positive, got -0.1",
 		`lr_scheduler_type: must be one of linear, cosine, constant, constant_with_warmup, polynomial, inverse_sqrt, cosine_with_min_lr, cosine_with_restarts, warmup_stable_decay, got "cosin"`,
-		"warmup_steps: must be a whole number of steps, or a share below 1, got 1.5",
+		"warmup_steps: must be a whole number of steps or a fraction below 1, got 1.5",
 		`optim: must be one of adamw, sgd, lion, adafactor, got "adam"`,
 		"nesterov: needs a momentum above 0, got 0",
 		"on_nonfinite: ",

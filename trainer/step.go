@@ -98,7 +98,7 @@ func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
 		return nil, fmt.Errorf("trainer: step %d: micro-batch %d of epoch %d: %w", t.state.GlobalStep+1, i, epoch, err)
 	}
 	if b.Carry != nil && t.task.Ranks.Shards > 1 {
-		return nil, &RanksError{Problem: "data.carry_state: a micro-batch that continues from the previous one cannot be computed at the same time: use distributed.shards: 1"}
+		return nil, &RanksError{Problem: "data.carry_state: a micro-batch that continues from the previous one cannot be computed at the same time as it: use distributed.shards: 1"}
 	}
 	parts, err := splitBatch(b, t.partRows())
 	if err != nil {

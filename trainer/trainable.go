@@ -45,7 +45,7 @@ func SelectTrainable(params []*ag.Param, patterns []string) error {
 
 func example(params []*ag.Param) string {
 	if len(params) == 0 {
-		return "nothing, there are none"
+		return "(the model has none)"
 	}
 	return params[len(params)/2].Name
 }

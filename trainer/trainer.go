@@ -222,7 +222,7 @@ func (t *Trainer) validate() error {
 	var l fault.List
 	l.Include("train", t.config.Validate())
 	l.Include("train", t.config.ValidateEvaluation(names))
-	l.Require(!t.config.LoadBestModelAtEnd || t.task.Storage.Output != nil || t.comm.Rank() > 0, "train.load_best_model_at_end", "needs an output directory")
+	l.Require(!t.config.LoadBestModelAtEnd || t.task.Storage.Output != nil || t.comm.Rank() > 0, "train.load_best_model_at_end", "requires an output directory")
 	return l.Err()
 }
 

@@ -35,7 +35,7 @@ func (m *memory) Make(n int) ([]float32, error) {
 	m.Lock()
 	defer m.Unlock()
 	if m.limit > 0 && m.used+n > m.limit {
-		return nil, fmt.Errorf("%w: %d elements are wanted, %d of %d are free", kernel.ErrDeviceMemory, n, m.limit-m.used, m.limit)
+		return nil, fmt.Errorf("%w: need %d elements, %d of %d are free", kernel.ErrDeviceMemory, n, m.limit-m.used, m.limit)
 	}
 	reserved, err := syscall.Mmap(-1, 0, max(4*n, 1), syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
@@ -57,7 +57,7 @@ func (m *memory) Free(x []float32) {
 			return
 		}
 	}
-	panic("devicetest: free: no array of this device")
+	panic("devicetest: free: not an array of this device")
 }
 
 // Holds reports whether x is part of one of the arrays.

@@ -68,9 +68,9 @@ func List(o Options) ([]Found, error) {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, vk.ErrNoLibrary):
-		return fmt.Errorf("vulkan: %w; install the GPU's driver, and on Linux libvulkan1", err)
+		return fmt.Errorf("vulkan: %w; install the GPU's driver and, on Linux, libvulkan1", err)
 	case errors.Is(err, vk.ErrNoDriver):
-		return fmt.Errorf("vulkan: %w; install the GPU's driver, on Linux mesa-vulkan-drivers or the vendor's", err)
+		return fmt.Errorf("vulkan: %w; install the GPU's driver: on Linux, mesa-vulkan-drivers or the vendor's", err)
 	}
 	return fmt.Errorf("vulkan: %w; on Linux, use the build with -tags vulkan", err)
 }
@@ -96,12 +96,12 @@ func (o Options) refusal(p *vk.PhysicalDevice) string {
 	case problem != "":
 		return problem
 	case p.Kind == vk.Software && !o.Software:
-		return "it is software, slower than no device; MAMBA_TRAIN_DEVICE_SOFTWARE=1 admits it"
+		return "it is a software device, slower than the CPU path; MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows it"
 	case p.Limits.SharedMemory < sharedMemory || p.Limits.Invocations < groupSize || p.Limits.PushConstants < pushBytes:
-		return fmt.Sprintf("it has %d bytes of shared memory, groups of %d and %d bytes of push constants: want %d, %d and %d",
+		return fmt.Sprintf("it has %d bytes of shared memory, groups of %d, and %d bytes of push constants: want %d, %d, and %d",
 			p.Limits.SharedMemory, p.Limits.Invocations, p.Limits.PushConstants, sharedMemory, groupSize, pushBytes)
 	case !o.named(p):
-		return fmt.Sprintf("%q is neither a part of its name nor its kind", o.Name)
+		return fmt.Sprintf("%q matches neither its name nor its kind", o.Name)
 	}
 	return ""
 }
@@ -129,9 +129,9 @@ func (o Options) choose(list []*vk.PhysicalDevice) (*vk.PhysicalDevice, error) {
 		reasons = append(reasons, p.Name+": "+why)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("vulkan: the drivers find no device")
+		return nil, errors.New("vulkan: the drivers found no device")
 	}
-	return nil, fmt.Errorf("vulkan: no device can be used: %s", strings.Join(reasons, "; "))
+	return nil, fmt.Errorf("vulkan: no usable device: %s", strings.Join(reasons, "; "))
 }
 
 // localMemory returns the size of the device's own memory in bytes.

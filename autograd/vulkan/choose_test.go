@@ -29,10 +29,10 @@ func TestChoose(t *testing.T) {
 		{Options{}, "Big GPU", ""},
 		{Options{Name: "integrated"}, "Small GPU", ""},
 		{Options{Name: "small"}, "Small GPU", ""},
-		{Options{Name: "software"}, "", "llvmpipe: it is software, slower than no device; MAMBA_TRAIN_DEVICE_SOFTWARE=1 admits it"},
+		{Options{Name: "software"}, "", "llvmpipe: it is a software device, slower than the CPU path; MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows it"},
 		{Options{Name: "pipe", Software: true}, "llvmpipe", ""},
 		{Options{Name: "old"}, "", "Old GPU: it has no buffer device addresses"},
-		{Options{Name: "none"}, "", `Big GPU: "none" is neither a part of its name nor its kind`},
+		{Options{Name: "none"}, "", `Big GPU: "none" matches neither its name nor its kind`},
 	} {
 		p, err := c.o.choose(list)
 		switch {
@@ -44,7 +44,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%+v: no error", c.o)
 		}
 	}
-	if _, err := (Options{}).choose(nil); err == nil || err.Error() != "vulkan: the drivers find no device" {
+	if _, err := (Options{}).choose(nil); err == nil || err.Error() != "vulkan: the drivers found no device" {
 		t.Errorf("without devices the error is %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestOpenInChild(t *testing.T) {
 func TestOpen_errors(t *testing.T) {
 	open(t, testOptions()).Close()
 	_, err := Open(Options{Library: filepath.Join(t.TempDir(), "libvulkan.so.1")})
-	if err == nil || !strings.HasPrefix(err.Error(), "vulkan: no Vulkan library is installed: ") || !strings.HasSuffix(err.Error(), "install the GPU's driver, and on Linux libvulkan1") {
+	if err == nil || !strings.HasPrefix(err.Error(), "vulkan: no Vulkan library is installed: ") || !strings.HasSuffix(err.Error(), "install the GPU's driver and, on Linux, libvulkan1") {
 		t.Errorf("without a library the error is %v", err)
 	}
 	nowhere := filepath.Join(t.TempDir(), "none.json")
@@ -100,7 +100,7 @@ func TestOpen_errors(t *testing.T) {
 	if list[0].Kind != vk.Software.String() {
 		return
 	}
-	if out := child(t, "TestOpenInChild", "MAMBA_TRAIN_DEVICE_SOFTWARE="); !strings.Contains(out, "error: vulkan: no device can be used: "+list[0].Name+": it is software") {
+	if out := child(t, "TestOpenInChild", "MAMBA_TRAIN_DEVICE_SOFTWARE="); !strings.Contains(out, "error: vulkan: no usable device: "+list[0].Name+": it is a software device") {
 		t.Errorf("with a software device alone it prints\n%s", out)
 	}
 }

@@ -58,7 +58,7 @@ func (d *Device) pipeline(s shader) *vk.Pipeline {
 	}
 	code, err := spirv.ReadFile("spv/" + s.name + ".spv")
 	if err != nil {
-		panic("vulkan: there is no shader " + s.name)
+		panic("vulkan: unknown shader " + s.name)
 	}
 	p, err := d.vk.NewPipeline(vk.Shader{Code: code, Constants: s.constants[:s.count], Push: pushBytes}, d.cache)
 	if err != nil {

@@ -119,7 +119,7 @@ func byHost(b *block, host uintptr) int { return cmp.Compare(b.host, host) }
 func (d *Device) allocate(bytes uint64, choose func(allowed uint32) int) (*block, error) {
 	buffer, err := d.vk.NewBuffer(bytes, choose)
 	if err != nil {
-		err = d.failed(fmt.Sprintf("%s of memory wanted, %s of %s in use by this program", mebibytes(bytes), mebibytes(d.used), mebibytes(localMemory(d.physical))), err)
+		err = d.failed(fmt.Sprintf("allocating %s of memory, with %s of %s in use by this program", mebibytes(bytes), mebibytes(d.used), mebibytes(localMemory(d.physical))), err)
 		return nil, err
 	}
 	d.used += bytes

@@ -68,7 +68,7 @@ func TestMake_afterFree(t *testing.T) {
 func TestMake_tooLarge(t *testing.T) {
 	d := device(t, true)
 	_, err := d.Make(1 << 44)
-	if !errors.Is(err, kernel.ErrDeviceMemory) || !strings.Contains(err.Error(), "MiB of memory wanted") {
+	if !errors.Is(err, kernel.ErrDeviceMemory) || !strings.Contains(err.Error(), "MiB of memory, with") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := d.Make(1); err != nil {

@@ -44,7 +44,7 @@ func (d *Device) startProfile() error {
 	return nil
 }
 
-var errNoTimestamps = errors.New("the device takes no times")
+var errNoTimestamps = errors.New("the device does not support timestamps")
 
 // shaderTimes returns the times since startProfile, longest first.
 func (d *Device) shaderTimes() []shaderTime {

@@ -131,7 +131,7 @@ func (r *answers) interrupted() {
 	case r.streams:
 		fmt.Fprintln(r.to)
 	case r.file != nil:
-		r.Say("%s has %d of %d texts", r.path, r.written, len(r.prompts))
+		r.Say("%s contains %d of %d texts", r.path, r.written, len(r.prompts))
 	}
 }
 

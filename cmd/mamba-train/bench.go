@@ -43,23 +43,23 @@ func (a *app) benchCommand() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure speed and memory against what the machine can do",
-		Long: `Measure speed and memory on random weights of a published size, and the machine's own peak at the same time.
+		Short: "Measure speed and memory use against the machine's peak",
+		Long: `Measure speed and memory use on random weights of a published size, along with the machine's own peak.
 
-  lora     a training step of the model page's recipe: r 8 on x_proj, embeddings, in_proj, out_proj, with optimizer
+  lora     a training step of the model page's recipe: r 8 on x_proj, embeddings, in_proj, out_proj, with the optimizer
   full     a training step of all weights
   forward  the loss of a batch
-  prefill  a prompt, up to the logits for the token after it
-  decode   one token after the other
-  allreduce  the sums over ranks (mpi build, under mpirun)
+  prefill  a prompt, up to the logits of the next token
+  decode   one token at a time
+  allreduce  sums across ranks (mpi build, under mpirun)
 
 Under mpirun, lora and full measure a data-parallel step: each rank computes its part of the documents.
 
-Efficiency is useful work over peak. Work: 2·m·n·k operations for each matrix product that the mode needs; lookups,
-the scan, the convolution, norms, the loss and what gradient checkpointing repeats are not counted. Peak: an
-arithmetic-only loop of the same instruction on the same threads, measured between the steps. For decode, efficiency is
-bytes of weights per second over those of a read-only sweep through as much memory.
-The first step is not counted, unless --steps is 1; the others give the median.`,
+Efficiency is useful work divided by peak. Work is 2·m·n·k operations for each matrix product that the mode needs;
+lookups, the scan, the convolution, norms, the loss, and recomputation by gradient checkpointing are not counted. Peak is
+an arithmetic-only loop of the same instruction on the same threads, measured between steps. For decode, efficiency is
+the rate at which weights are read, divided by the rate of a read-only sweep over the same amount of memory.
+The first step is not counted unless --steps is 1. Times are the median of the others.`,
 		Example: `  mamba-train bench --mode lora --tokens 192 --documents 4
   mamba-train bench --preset 370m --mode forward --precision bf16 --json
   mamba-train bench --mode decode --tokens 32
@@ -70,12 +70,12 @@ The first step is not counted, unless --steps is 1; the others give the median.`
 	fl := cmd.Flags()
 	fl.StringVar(&f.preset, "preset", "130m", "published model: "+strings.Join(mamba.Presets(), ", "))
 	fl.StringVar(&f.mode, "mode", "lora", strings.Join(benchModes, ", "))
-	fl.IntVar(&f.tokens, "tokens", 512, "tokens of a step in all documents together; with decode, tokens to produce")
-	fl.IntVar(&f.documents, "documents", 1, "documents that the tokens belong to")
-	fl.IntVar(&f.steps, "steps", 5, "steps that are counted")
-	fl.BoolVar(&f.checkpointing, "gradient-checkpointing", false, "compute activations again in the backward pass")
-	fl.IntVar(&f.segment, "segment-tokens", 0, "compute gradients in segments of so many tokens; 0 = at once")
-	fl.StringVar(&f.store, "segment-store", trainer.Default().SegmentStore, "where states between segments are kept: memory or disk")
+	fl.IntVar(&f.tokens, "tokens", 512, "tokens per step, over all documents; for decode, tokens to generate")
+	fl.IntVar(&f.documents, "documents", 1, "number of documents the tokens are divided into")
+	fl.IntVar(&f.steps, "steps", 5, "number of steps to measure")
+	fl.BoolVar(&f.checkpointing, "gradient-checkpointing", false, "recompute activations in the backward pass")
+	fl.IntVar(&f.segment, "segment-tokens", 0, "compute gradients in segments of this many tokens; 0 = all at once")
+	fl.StringVar(&f.store, "segment-store", trainer.Default().SegmentStore, "where to keep the states between segments: memory or disk")
 	a.precisionFlag(cmd)
 	a.deviceFlag(cmd)
 	return cmd
@@ -113,11 +113,11 @@ func (f benchFlags) check() error {
 	case !slices.Contains(benchModes, f.mode):
 		return cli.Misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, spelling.DidYouMean(f.mode, benchModes))
 	case f.documents < 1 || f.tokens < 2*f.documents:
-		return cli.Misusef("--tokens %d in --documents %d: each document needs two tokens", f.tokens, f.documents)
+		return cli.Misusef("--tokens %d in --documents %d: each document needs at least two tokens", f.tokens, f.documents)
 	case f.segment < 0:
 		return cli.Misusef("--segment-tokens must be at least 0, got %d", f.segment)
 	case f.segment > 0 && f.mode != "lora" && f.mode != "full":
-		return cli.Misusef("--segment-tokens is for gradients: --mode lora or full, got %q", f.mode)
+		return cli.Misusef("--segment-tokens requires --mode lora or full, got %q", f.mode)
 	case !slices.Contains([]string{"memory", "disk"}, f.store):
 		return cli.Misusef("--segment-store must be memory or disk, got %q", f.store)
 	case f.steps < 1:
@@ -136,7 +136,7 @@ func (a *app) bench(f benchFlags) error {
 		a.precision = mamba.Float32
 	}
 	if f.mode == "full" && a.precision != mamba.Float32 {
-		return cli.Misusef("--precision %s is for frozen weights, and --mode full freezes none", a.precision)
+		return cli.Misusef("--precision %s applies to frozen weights, but --mode full freezes none", a.precision)
 	}
 	if f.mode == "allreduce" {
 		return a.benchAllReduce(f.steps)
@@ -165,7 +165,7 @@ func (a *app) bench(f benchFlags) error {
 // openBenchDevice opens the device for modes that use one.
 func (a *app) openBenchDevice(mode string) error {
 	if a.device != recipe.DeviceCPU && mode == "decode" {
-		return cli.Misusef("--device is for --mode lora, full, forward and prefill: the CPU computes single tokens")
+		return cli.Misusef("--device applies only to --mode lora, full, forward, and prefill: decoding runs on the CPU")
 	}
 	return a.openDevice(a.device)
 }
@@ -206,7 +206,7 @@ const benchSeed = 1
 
 func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, error) {
 	if ranks := comm.Size(); f.documents%ranks != 0 || f.tokens%ranks != 0 {
-		return nil, cli.Misusef("--tokens %d in --documents %d: cannot be divided over %d ranks", f.tokens, f.documents, ranks)
+		return nil, cli.Misusef("--tokens %d in --documents %d: cannot be divided among %d ranks", f.tokens, f.documents, ranks)
 	}
 	f.tokens, f.documents = f.tokens/comm.Size(), f.documents/comm.Size()
 	c, err := mamba.Preset(f.preset)
@@ -216,8 +216,8 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	if err := f.checkMemory(c, a.precision); err != nil {
 		return nil, err
 	}
-	a.Detail("drawing random weights")
-	wait := a.Wait("drawing random weights")
+	a.Detail("initializing random weights")
+	wait := a.Wait("initializing random weights")
 	collectEarly()
 	// Frozen weights are stored in the same form as in a training run.
 	o := mamba.LoadOptions{Precision: a.precision, Packed: f.mode != "full"}
@@ -262,7 +262,7 @@ func (f benchFlags) checkMemory(sizes mamba.Config, precision mamba.Precision) e
 		}
 		need.Activations = m.GenerateMemory(f.documents, mamba.GenerateOptions{}) + 8*int64(f.tokens)
 	}
-	return c.Check(need, "try fewer --tokens or --documents, --gradient-checkpointing or a smaller --preset")
+	return c.Check(need, "try fewer --tokens or --documents, --gradient-checkpointing, or a smaller --preset")
 }
 
 // batch returns documents of random tokens.
@@ -521,17 +521,17 @@ func (r benchResult) text() string {
 	} else {
 		text += format.Counted(r.Threads, "thread") + "\n"
 	}
-	text += fmt.Sprintf("%.1f tokens/s, %.4f s a step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
+	text += fmt.Sprintf("%.1f tokens/s, %.4f s per step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
 	if r.Device != "" {
 		text += fmt.Sprintf("%.1f GFLOP/s of matrix products\n", r.GFLOPS)
-		return text + fmt.Sprintf("peak memory of the host %v", format.Bytes(r.PeakRSS))
+		return text + fmt.Sprintf("peak host memory %v", format.Bytes(r.PeakRSS))
 	}
 	if r.Mode == "decode" {
-		text += fmt.Sprintf("%.2f GB/s of weights, the machine reads %.2f GB/s: %s\n", r.BytesPerSecond/1e9, r.PeakBytes/1e9, format.Percent(r.Efficiency))
+		text += fmt.Sprintf("%.2f GB/s of weights, %s of the %.2f GB/s that the machine can read\n", r.BytesPerSecond/1e9, format.Percent(r.Efficiency), r.PeakBytes/1e9)
 	} else {
-		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, the machine's peak is %.1f: %s\n", r.GFLOPS, r.PeakGFLOPS, format.Percent(r.Efficiency))
+		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, %s of the machine's peak of %.1f\n", r.GFLOPS, format.Percent(r.Efficiency), r.PeakGFLOPS)
 	}
-	text += fmt.Sprintf("%s of a step is serial: 64 threads could be %.0f times as fast as one at most\n", format.Percent(r.SerialShare), amdahl(r.SerialShare, 64))
+	text += fmt.Sprintf("%s of a step is serial: 64 threads could be at most %.0f times as fast as one\n", format.Percent(r.SerialShare), amdahl(r.SerialShare, 64))
 	return text + fmt.Sprintf("peak memory %v", format.Bytes(r.PeakRSS))
 }
 

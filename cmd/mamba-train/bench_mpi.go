@@ -35,7 +35,7 @@ func (a *app) benchAllReduce(repetitions int) error {
 	}
 	all, ok := comm.(*mpi.Comm)
 	if !ok {
-		return cli.Misusef("--mode allreduce needs several ranks: mpirun -n 2 --bind-to none mamba-train bench --mode allreduce (in the build made with -tags mpi)")
+		return cli.Misusef("--mode allreduce needs several ranks: mpirun -n 2 --bind-to none mamba-train bench --mode allreduce (requires a build with -tags mpi)")
 	}
 	list, err := mpi.Measure(comm, repetitions, allReduceBytes...)
 	if err != nil {

@@ -29,11 +29,11 @@ type talk struct {
 }
 
 // chatHelp is the output of /help.
-const chatHelp = `/reset       begin again; the system prompt stays
-/save FILE   write the conversation, as data.messages reads it
-/help        print this
-/quit        end, as Ctrl-D does
-Ctrl-C stops an answer. Put a blank before a message that begins with /.`
+const chatHelp = `/reset       start over; the system prompt is kept
+/save FILE   write the conversation in the form that data.messages reads
+/help        print this help help
+/quit        exit, as Ctrl-D does
+Ctrl-C stops an answer. Put a space before a message that begins with /.`
 
 // errQuit ends a chat.
 var errQuit = errors.New("quit")
@@ -48,7 +48,7 @@ func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOpti
 	}
 	t.interrupts = cli.NewInterrupts()
 	defer t.interrupts.Stop()
-	err = a.eachLine(t.interrupts, "Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.", t.obey)
+	err = a.eachLine(t.interrupts, "Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D exits.", t.obey)
 	if errors.Is(err, errQuit) {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (t *talk) obey(line string) error {
 	switch command {
 	case "/reset":
 		t.chat.Reset()
-		t.Say("The conversation begins again.")
+		t.Say("The conversation has been reset.")
 	case "/save":
 		return t.save(strings.TrimSpace(argument))
 	case "/help":
@@ -84,7 +84,7 @@ func (t *talk) obey(line string) error {
 	case "/quit", "/exit":
 		return errQuit
 	default:
-		return cli.Misusef("there is no command %s: /help lists them, and a blank before / makes it a message", command)
+		return cli.Misusef("unknown command %s: /help lists the commands; put a space before / to send it as a message", command)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (t *talk) answer(text string) error {
 	}
 	if errors.Is(err, context.Canceled) {
 		if len(answer.IDs) == 0 {
-			t.Say("(stopped before the answer began; the message is forgotten)")
+			t.Say("(stopped before the answer began; the message was discarded)")
 		}
 		return nil
 	}
@@ -108,20 +108,20 @@ func (t *talk) answer(text string) error {
 		return err
 	}
 	if answer.FinishReason == mamba.FinishLength {
-		t.Say("(cut after %s; --max-new-tokens allows more)", format.Counted(len(answer.IDs), "token"))
+		t.Say("(stopped after %s; raise --max-new-tokens for longer answers)", format.Counted(len(answer.IDs), "token"))
 	}
-	t.Detail("%d of %d tokens were read, the others are in the model's state", answer.Read, answer.PromptTokens)
+	t.Detail("read %d of %d tokens; the others were already in the model's state", answer.Read, answer.PromptTokens)
 	return nil
 }
 
 // save writes the conversation as one row. It does not replace files that existed before the chat.
 func (t *talk) save(path string) error {
 	if path == "" {
-		return cli.Misusef("/save wants the name of a file")
+		return cli.Misusef("/save needs a file name")
 	}
 	path = homepath.Expand(path)
 	if _, err := os.Stat(path); err == nil && !t.saved[path] {
-		return cli.Misusef("/save %s: there is such a file; name another", path)
+		return cli.Misusef("/save %s: the file exists; choose another name", path)
 	}
 	err := atomicfile.WriteOutput(path, func(w io.Writer) error {
 		b := bufio.NewWriter(w)

@@ -31,7 +31,7 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	}
 	interrupts := cli.NewInterrupts()
 	defer interrupts.Stop()
-	err = a.eachLine(interrupts, "Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.", func(line string) error {
+	err = a.eachLine(interrupts, "Type a text to continue. Ctrl-C stops an answer, Ctrl-D exits.", func(line string) error {
 		if line == "" && len(o.State.Tokens[0]) == o.State.Fed[0] {
 			return nil
 		}
@@ -126,7 +126,7 @@ func checkState(path string) error {
 		return cli.Misusef("--state %s is a directory", path)
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err == nil && !info.IsDir() {
-		return cli.Misusef("--state %s: %s is no directory", path, filepath.Dir(path))
+		return cli.Misusef("--state %s: %s is not a directory", path, filepath.Dir(path))
 	}
 	return nil
 }

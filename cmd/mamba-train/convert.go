@@ -26,11 +26,10 @@ func (a *app) convertCommand() *cobra.Command {
 	var f convertFlags
 	cmd := &cobra.Command{
 		Use:   "convert",
-		Short: "Turn an original state-spaces checkpoint into a Hugging Face directory",
-		Long: `Turn an original checkpoint of Mamba-1 or Mamba-2 into a Hugging Face directory: one of state-spaces (config.json with
-d_model, n_layer, ssm_cfg; weights in pytorch_model.bin or safetensors) or of Mistral (params.json and
-consolidated.safetensors). A torch file is read by a reader that builds tensors and runs nothing. Other models are
-refused by name.`,
+		Short: "Convert an original state-spaces or Mistral checkpoint to a Hugging Face directory",
+		Long: `Convert an original Mamba-1 or Mamba-2 checkpoint to a Hugging Face directory. It may come from state-spaces (config.json
+with d_model, n_layer, and ssm_cfg; weights in pytorch_model.bin or safetensors) or from Mistral (params.json and
+consolidated.safetensors). PyTorch files are read without running any code in them. Other models are `,
 		Example: "  mamba-train convert --model state-spaces/mamba-130m --output models/mamba-130m-hf",
 		Args:    cli.NoArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.convert(f) },
@@ -42,9 +41,9 @@ refused by name.`,
 }
 
 func addOutputFlags(cmd *cobra.Command, f *convertFlags) {
-	cmd.Flags().StringVarP(&f.output, "output", "o", "", "what to make")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "file or directory to write")
 	addWeightFlags(cmd, &f.dtype, &f.shard)
-	cmd.Flags().BoolVar(&f.force, "force", false, "replace files that are there")
+	cmd.Flags().BoolVar(&f.force, "force", false, "replace existing files")
 }
 
 // convert rewrites the model's weights with transformers' tensor names, in the given type and shard size.

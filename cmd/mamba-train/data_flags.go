@@ -26,36 +26,36 @@ type dataFlag struct{ key, name, usage string }
 // command defines the flags whose keys it reads. Chats are not among the texts because they need a tokenizer with a chat
 // template.
 var (
-	modelFlag = dataFlag{"model", "model", "model directory or Hugging Face id, whose tokenizer is used"}
-	trainFlag = dataFlag{"data.train", "data", "file, glob, directory or Hugging Face id"}
+	modelFlag = dataFlag{"model", "model", "model directory or Hugging Face id; its tokenizer is used"}
+	trainFlag = dataFlag{"data.train", "data", "file, glob, directory, or Hugging Face id"}
 	rowFlags  = []dataFlag{
-		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv or text"},
-		{"data.encoding", "encoding", "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16"},
-		{"data.csv_delimiter", "csv-delimiter", "what separates the values of CSV, such as \";\"; default: found out"},
-		{"data.max_row_bytes", "max-row-bytes", "a longer row is an error"},
-		{"data.max_train_samples", "max-train-samples", "rows that are read; 0 = all"},
+		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv, or text"},
+		{"data.encoding", "encoding", "encoding of CSV, JSON, and text files: utf-8, latin-1, windows-1252, or utf-16"},
+		{"data.csv_delimiter", "csv-delimiter", "delimiter of CSV values, such as \";\"; default: detected"},
+		{"data.max_row_bytes", "max-row-bytes", "maximum size of a row; a longer one is an error"},
+		{"data.max_train_samples", "max-train-samples", "maximum number of rows to read; 0 = all"},
 	}
 	textFlags = []dataFlag{
-		{"data.dataset_text_field", "field", "column of texts"},
+		{"data.dataset_text_field", "field", "text column"},
 		{"data.template", "template", "text/template over the row, instead of --field"},
-		{"data.prompt", "prompt", "column or template that comes before --completion"},
-		{"data.completion", "completion", "column or template, instead of --field"},
+		{"data.prompt", "prompt", "column or template for the text before --completion"},
+		{"data.completion", "completion", "column or template for the text to train on, instead of --field"},
 	}
 	sourceFlags = slices.Concat(rowFlags, textFlags)
 	labelFlags  = []dataFlag{
 		{"data.messages", "messages", "column of chat messages, instead of --field"},
-		{"data.completion_only_loss", "completion-only-loss", "leave prompts out of the loss"},
-		{"data.assistant_only_loss", "assistant-only-loss", "count the answers of chats only"},
+		{"data.completion_only_loss", "completion-only-loss", "exclude prompts from the loss"},
+		{"data.assistant_only_loss", "assistant-only-loss", "include only the assistant's messages in the loss"},
 		{"data.add_eos", "add-eos", "end each document with the end-of-text token"},
 	}
 	lengthFlags = []dataFlag{
-		{"data.max_length", "max-length", "tokens of a document; 0 = no limit"},
-		{"data.truncation", "truncation", "what is done to longer ones: keep_start, split or error"},
+		{"data.max_length", "max-length", "maximum tokens per document; 0 = no limit"},
+		{"data.truncation", "truncation", "what to do with longer documents: keep_start, split, or error"},
 	}
 	batchFlags = []dataFlag{
-		{"data.shuffle", "shuffle", "order by seed"},
+		{"data.shuffle", "shuffle", "shuffle the data by seed"},
 		{"data.packing", "packing", "fill each micro-batch with whole documents"},
-		{"data.carry_state", "carry-state", "let the parts of a split document follow each other"},
+		{"data.carry_state", "carry-state", "start each part of a split document from the final state of the part before it"},
 		{"data.cache", "cache", "directory for tokenized data"},
 	}
 )
@@ -76,8 +76,8 @@ type dataFlags struct {
 
 // add defines -c, --set and the given flags. Flags default to the defaults of the configuration.
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
-	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run, for what no flag says")
-	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one key of the configuration: data.template=TEXT; may be repeated")
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run, for everything not set by a flag")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one configuration key, such as data.template=TEXT; may be repeated")
 	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if now, old := oldFlags[name]; old {
 			name = now
@@ -108,7 +108,7 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 
 // addTokenizer defines --tokenizer.
 func (f *dataFlags) addTokenizer(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, or Hugging Face id; default: the model's")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory with one, or Hugging Face id; default: the model's")
 }
 
 // force sets the default of a flag and gives it priority over the configuration file.
@@ -182,7 +182,7 @@ func (f *dataFlags) read() (*recipe.Config, error) {
 func oneRendering(field bool, c data.Config) error {
 	for _, other := range []struct{ flag, value string }{{"template", c.Template}, {"completion", c.Completion}, {"messages", c.Messages}} {
 		if field && other.value != "" {
-			return cli.Misusef("--field with %s: a row can be rendered in one way only", other.flag)
+			return cli.Misusef("--field with %s: a row can be rendered in only one way", other.flag)
 		}
 	}
 	return nil
@@ -209,7 +209,7 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenize
 	return c, t, err
 }
 
-// open opens the data set.
+// open opens the dataset.
 func (f *dataFlags) open(ctx context.Context, a *app) (*recipe.Config, *data.Dataset, *tokenizer.Tokenizer, error) {
 	c, t, err := f.load(ctx, a)
 	if err != nil {
@@ -225,6 +225,6 @@ func (f *dataFlags) open(ctx context.Context, a *app) (*recipe.Config, *data.Dat
 // sayShareGPT reports that conversations were converted.
 func (a *app) sayShareGPT(s data.Stats) {
 	if s.ShareGPT > 0 {
-		a.Say("%s in ShareGPT's form: from and value are read as role and content", format.Counted(s.ShareGPT, "conversation"))
+		a.Say("%s in ShareGPT format: from and value are read as role and content", format.Counted(s.ShareGPT, "conversation"))
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // deviceFlag defines --device for a command that runs a graph.
 func (a *app) deviceFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.device, "device", recipe.DeviceCPU, "what computes: cpu, auto (a GPU if one can be used), vulkan (any GPU) or a part of a GPU's name; experimental")
+	cmd.Flags().StringVar(&a.device, "device", recipe.DeviceCPU, "device to compute on: cpu, auto (a GPU if one is usable), vulkan (any GPU), or part of a GPU's name; experimental")
 }
 
 // openDevice opens the device named by --device or the configuration and makes it the current device of the process.
@@ -35,7 +35,7 @@ func (a *app) openDevice(name string) error {
 // openEvalDevice opens the device for an evaluation.
 func (a *app) openEvalDevice(device string, f evalFlags) error {
 	if f.choices && device != recipe.DeviceCPU {
-		a.Say("%-9s the CPU: choices are scored by it", "device")
+		a.Say("%-9s the CPU: choices are always scored on it", "device")
 		return nil
 	}
 	return a.openDevice(device)

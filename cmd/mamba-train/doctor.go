@@ -22,14 +22,14 @@ func (a *app) doctorCommand() *cobra.Command {
 	model, device := "", ""
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check the machine, the kernels and a model directory",
+		Short: "Check the machine, the kernels, and a model directory",
 		Example: `  mamba-train doctor
   mamba-train doctor --model models/mamba-130m-hf`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.doctor(model, device) },
 	}
-	cmd.Flags().StringVarP(&model, "model", "m", "", "model directory or Hugging Face id to check too")
-	cmd.Flags().StringVar(&device, "device", "", "list the machine's GPUs, and run every kernel on one: any, or =NAME with a part of its name")
+	cmd.Flags().StringVarP(&model, "model", "m", "", "model directory or Hugging Face id to check as well")
+	cmd.Flags().StringVar(&device, "device", "", "list the machine's GPUs and run every kernel on one of them; =NAME selects it by part of its name")
 	cmd.Flags().Lookup("device").NoOptDefVal = recipe.DeviceVulkan
 	return cmd
 }
@@ -92,7 +92,7 @@ func (a *app) doctor(model, device string) error {
 	if err := fault.Join(errs...); err != nil {
 		return err
 	}
-	a.Say("all is well")
+	a.Say("all checks passed")
 	return nil
 }
 
@@ -109,7 +109,7 @@ func (r *doctorResult) checkKernels() (errs []error) {
 	r.GFLOPS, r.GFLOPS16, r.Bandwidth = report.FLOPS/1e9, report.FLOPSBF16/1e9, report.Bandwidth
 	for _, c := range report.Checks {
 		if r.Kernels = append(r.Kernels, kernelCheck(c)); !c.OK {
-			errs = append(errs, fmt.Errorf("the kernel for %s differs from its plain loop by %.2g; MAMBA_TRAIN_KERNELS=generic avoids it", c.Name, c.Difference))
+			errs = append(errs, fmt.Errorf("the %s kernel differs from its reference loop by %.2g; set MAMBA_TRAIN_KERNELS=generic to avoid it", c.Name, c.Difference))
 		}
 	}
 	return errs
@@ -169,20 +169,20 @@ func (r doctorResult) text() string {
 	}
 	line("machine", "%s/%s, %s, %v of memory", runtime.GOOS, runtime.GOARCH, format.Counted(r.CPUs, "CPU"), format.Bytes(r.Memory))
 	if r.Cores[1] > 0 {
-		line("cores", "%d for performance, %d for efficiency", r.Cores[0], r.Cores[1])
+		line("cores", "%d performance, %d efficiency", r.Cores[0], r.Cores[1])
 	}
 	if r.Caches[1] > 0 {
-		line("caches", "%v and %v for a core", format.Bytes(int64(r.Caches[0])), format.Bytes(int64(r.Caches[1])))
+		line("caches", "%v and %v per core", format.Bytes(int64(r.Caches[0])), format.Bytes(int64(r.Caches[1])))
 	}
 	line("features", "%s", strings.Join(r.Features, " "))
 	line("kernels", "%s on %s", r.versionInfo.Kernels, format.Counted(r.Threads, "thread"))
-	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s from memory", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
+	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s memory bandwidth", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
 	for _, k := range r.Kernels {
 		verdict := "ok"
 		if !k.OK {
 			verdict = "WRONG"
 		}
-		line(k.Name, "%s, differs by %.1e, %.0f %s", verdict, k.Difference, k.Rate, k.Unit)
+		line(k.Name, "%s, difference %.1e, %.0f %s", verdict, k.Difference, k.Rate, k.Unit)
 	}
 	if m := r.Model; m != nil {
 		line("model", "%s: %s, %v, %s tokenizer", m.Dir, format.Counted(m.Tensors, "tensor"), format.Bytes(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])

@@ -62,9 +62,9 @@ func (r *deviceReport) check(d *vulkan.Device) error {
 		switch {
 		case c.Err != nil:
 			k.Error = c.Err.Error()
-			errs = append(errs, fmt.Errorf("the kernel for %s on %s: %w", c.Name, r.Tested, c.Err))
+			errs = append(errs, fmt.Errorf("the %s kernel on %s: %w", c.Name, r.Tested, c.Err))
 		case !c.OK:
-			errs = append(errs, fmt.Errorf("the kernel for %s on %s differs from its plain loop by %.2g; do not train on this device", c.Name, r.Tested, c.Difference))
+			errs = append(errs, fmt.Errorf("the %s kernel on %s differs from its reference loop by %.2g; do not train on this device", c.Name, r.Tested, c.Difference))
 		}
 		r.Checks = append(r.Checks, k)
 	}
@@ -74,7 +74,7 @@ func (r *deviceReport) check(d *vulkan.Device) error {
 // text formats the report as lines of doctor's table.
 func (r *deviceReport) text(line func(label, format string, args ...any)) {
 	for _, d := range r.Devices {
-		usable := "can be used"
+		usable := "usable"
 		if d.Refused != "" {
 			usable = "refused: " + d.Refused
 		}
@@ -93,6 +93,6 @@ func (r *deviceReport) text(line func(label, format string, args ...any)) {
 		case !c.OK:
 			verdict = "WRONG"
 		}
-		line("on it", "%s, differs by %.1e: %s", verdict, float64(c.Difference), c.Name)
+		line("kernel", "%s, difference %.1e: %s", verdict, float64(c.Difference), c.Name)
 	}
 }

@@ -46,7 +46,7 @@ func (d *downloads) report(a *app, file string, done, total int64) {
 		a.PauseWait(true) // for the bar
 		if !cli.IsTerminal(a.Err) {
 			a.PauseWait(false)
-			a.Say("fetching %s (%v)", file, format.Bytes(max(0, total)))
+			a.Say("downloading %s (%v)", file, format.Bytes(max(0, total)))
 			return
 		}
 		d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.Err), progressbar.OptionShowBytes(true),

@@ -32,10 +32,10 @@ func (a *app) evalCommand() *cobra.Command {
 	var f evalFlags
 	cmd := &cobra.Command{
 		Use:   "eval",
-		Short: "Measure loss, perplexity and accuracy on a data set",
-		Long: `Measure loss, perplexity and accuracy. With -c, model, adapter and data are those of a run's configuration, and texts
-become documents as they do there: data.eval is evaluated, or the share that data.eval_fraction splits off, or else the
-training data. Without -c, documents are not cut.`,
+		Short: "Measure loss, perplexity, and accuracy on a dataset",
+		Long: `Measure loss, perplexity, and accuracy. With -c, the model, adapter, and data come from a run's configuration, and texts
+are turned into documents as in that run: the evaluation uses data.eval, or the fraction held out by data.eval_fraction,
+or otherwise the training data. Without -c, documents are not truncated.`,
 		Example: `  mamba-train eval --model configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote
   mamba-train eval --adapter runs/quickstart --data configs/quickstart/quotes.parquet --field quote --per-row runs/rows.jsonl
   mamba-train eval -c configs/quickstart.yaml --adapter runs/quickstart
@@ -48,12 +48,12 @@ training data. Without -c, documents are not cut.`,
 	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
 	f.tokenizerFlag(fl)
 	f.initialStateFlag(fl)
-	fl.StringArrayVarP(&f.inputs, "data", "d", nil, "file, glob, directory or Hugging Face id; may be repeated")
+	fl.StringArrayVarP(&f.inputs, "data", "d", nil, "file, glob, directory, or Hugging Face id; may be repeated")
 	f.data.add(cmd, slices.Concat(sourceFlags, labelFlags, lengthFlags)...)
 	f.data.assume(cmd, "max-length", "data.max_length", "0")
 	f.data.uses = func(key string) bool { return strings.HasPrefix(key, "data.") && key != "data.train" }
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
-	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
+	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice questions; columns: context, choices, answer")
 	a.precisionFlag(cmd)
 	a.deviceFlag(cmd)
 	return cmd
@@ -66,7 +66,7 @@ type evalResult struct {
 	Tokens     int                   `json:"tokens"`
 	Rows       int                   `json:"rows"`
 	Accuracy   float64               `json:"mean_token_accuracy"`
-	Sets       map[string]evalResult `json:"sets,omitempty"` // results of each data set, if there are several
+	Sets       map[string]evalResult `json:"sets,omitempty"` // results of each dataset, if there are several
 }
 
 // rowLoss is a line of the per-row file.
@@ -91,7 +91,7 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 	}
 	if f.choices {
 		if name := f.data.givenOf(slices.Concat(textFlags, labelFlags, lengthFlags)); name != "" {
-			return cli.Misusef("--choices reads the columns context, choices and answer as they are: %s has no meaning", name)
+			return cli.Misusef("--choices reads the columns context, choices, and answer as they are: %s does not apply", name)
 		}
 	}
 	sets, err := f.testSets(c, a)
@@ -125,7 +125,7 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) {
 	for i, path := range f.inputs {
 		if slices.Contains(f.inputs[:i], path) {
-			return nil, cli.Misusef("--data %s is given twice", path)
+			return nil, cli.Misusef("--data %s: given twice", path)
 		}
 	}
 	if len(f.inputs) > 0 {
@@ -137,7 +137,7 @@ func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) 
 		c.Data.Eval = append(c.Data.Eval, recipe.NamedSources{Name: path, Sources: recipe.Sources{{Path: path, Weight: 1}}})
 	}
 	if sets = c.TestSets(); len(sets[0].Sources) == 0 {
-		return nil, cli.Misusef("--data must be given, or a configuration (-c) that names data")
+		return nil, cli.Misusef("--data is required, unless a configuration (-c) names the data")
 	}
 	for i := range sets {
 		d := &sets[i].Data
@@ -146,7 +146,7 @@ func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) 
 			d.MaxTrainSamples = rows
 		}
 		if f.choices && sets[i].Fraction > 0 {
-			return nil, cli.Misusef("--choices scores all rows of a data set, and data.eval_fraction is a share of one: name the data (--data)")
+			return nil, cli.Misusef("--choices scores all rows of a dataset, but data.eval_fraction selects only part of one: name the data (--data)")
 		}
 	}
 	return sets, nil
@@ -167,7 +167,7 @@ func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
 	f.resize = c.ResizeEmbeddings
 	a.setThreads(c.Threads)
 	if result := recipe.ResultIn(c.OutputDir); f.data.config != "" && !named && result != "" {
-		a.Say("this is the model that %s begins with; what it has trained is evaluated with --%s %s", f.data.config, result, cli.Quote(c.OutputDir))
+		a.Say("this evaluates the model that %s starts from; to evaluate the trained result, add --%s %s", f.data.config, result, cli.Quote(c.OutputDir))
 	}
 	return a.setPrecision("precision", mamba.Precision(c.Precision))
 }

@@ -19,7 +19,7 @@ func (a *app) exportCommand() *cobra.Command {
 	var f convertFlags
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write a model for other programs: GGUF for llama.cpp, or another type or shards for transformers",
+		Short: "Write a model for other programs: GGUF for llama.cpp, or a directory in another dtype or shard size for transformers",
 		Example: `  mamba-train export --format gguf --model runs/quickstart-merged --output model.gguf --type Q8_0
   mamba-train export --format hf --model DIR --output DIR2 --dtype bfloat16 --max-shard-size 2GB
   mamba-train train -c configs/quickstart.yaml --set output_dir=runs/projections --set "lora.target_modules=[in_proj, out_proj]"
@@ -35,7 +35,7 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory; only with --format gguf")
 	cmd.Flags().StringVar(&f.format, "format", "", "hf or gguf")
-	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "of a GGUF file: "+strings.Join(mamba.GGUFTypes(), ", "))
+	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "type of the GGUF file: "+strings.Join(mamba.GGUFTypes(), ", "))
 	addOutputFlags(cmd, &f)
 	cli.RequireFlags(cmd, "format", "output")
 	return cmd
@@ -53,7 +53,7 @@ func checkExportFlags(cmd *cobra.Command, f convertFlags) error {
 			if f.adapter != "" {
 				what = "--adapter"
 			}
-			return cli.Misusef("--%s does not go with %s", name, what)
+			return cli.Misusef("--%s cannot be used with %s", name, what)
 		}
 	}
 	return nil
@@ -62,9 +62,9 @@ func checkExportFlags(cmd *cobra.Command, f convertFlags) error {
 func (a *app) export(f convertFlags) error {
 	switch {
 	case f.format == "hf" && f.adapter != "":
-		return cli.Misusef("--format hf takes --model; an adapter directory is Hugging Face's already (merge folds it into its base)")
+		return cli.Misusef("--format hf requires --model; an adapter directory is already in Hugging Face format (merge folds it into its base model)")
 	case f.model == "" && f.adapter == "":
-		return cli.Misusef("--model or --adapter must be given")
+		return cli.Misusef("--model or --adapter is required")
 	case f.format == "hf":
 		return a.convert(f)
 	case f.format != "gguf":
@@ -87,7 +87,7 @@ func (a *app) export(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	if mamba.IsGGUF(dir) {
-		return cli.Misusef("model %s: is a GGUF file already; for another type, export --format hf first and the result as GGUF", dir)
+		return cli.Misusef("model %s: is already a GGUF file; for another type, export it with --format hf first, then export the result as GGUF", dir)
 	}
 	if err := cli.CheckFile(f.output, cli.Policy(f.force), cli.FilesIn(dir)...); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOp
 	before, after := t.Around()
 	o.AddBOS, o.AddEOS = is(before, o.BOS), is(after, o.EOS)
 	if o.AddBOS != (len(before) > 0) || o.AddEOS != (len(after) > 0) {
-		a.Warn("llama.cpp puts no other tokens around a text than its start and its end, the tokenizer puts %v before and %v after it", before, after)
+		a.Warn("llama.cpp adds only BOS and EOS tokens around a text, but the tokenizer adds %v before and %v after it", before, after)
 	}
 	return nil
 }

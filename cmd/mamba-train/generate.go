@@ -36,9 +36,9 @@ func (a *app) generateCommand() *cobra.Command {
 	f := generateFlags{options: (&mamba.Model{}).DefaultGenerate()}
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Continue texts, or chat",
-		Long: "Continue texts, or answer conversations by the model's chat template. What no flag says is taken from the model's " +
-			"generation_config.json, if it has one. A flag that only matters to sampling, such as --temperature, switches sampling on.",
+		Short: "Generate text, or chat",
+		Long: "Continue texts, or answer conversations using the model's chat template. Settings without a flag come from the model's " +
+			"generation_config.json, if it has one. A flag that only affects sampling, such as --temperature, turns sampling on.",
 		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A friend"
   mamba-train generate --adapter runs/quickstart --temperature 0.8 --seed 3 --prompt "The sea"
   mamba-train generate --model DIR --prompts prompts.jsonl --output answers.jsonl
@@ -52,29 +52,29 @@ func (a *app) generateCommand() *cobra.Command {
 	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
 	f.tokenizerFlag(fl)
 	f.initialStateFlag(fl)
-	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input, without a newline at its end")
+	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input, without its trailing newline")
 	fl.StringVar(&f.promptIDs, "prompt-ids", "", "token ids to continue: 1,2,3")
-	fl.StringVar(&f.prompts, "prompts", "", "file of texts to continue, one a line, or JSON lines with a prompt; - reads standard input")
-	fl.BoolVarP(&f.interactive, "interactive", "i", false, "talk at the terminal: with a chat template as --chat, else texts are continued")
-	fl.BoolVar(&f.chat, "chat", false, "talk at the terminal by the model's chat template; /help lists what it understands")
-	fl.BoolVar(&f.raw, "raw", false, "with --interactive: continue texts, without the chat template")
-	fl.StringVar(&f.system, "system", "", "system prompt of chats")
-	fl.StringVar(&f.messages, "messages", "", "file of conversations to answer: rows with messages; - reads standard input")
-	fl.StringVarP(&f.output, "output", "o", "", "JSON lines file for prompts and texts, each written as soon as it is ready")
-	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "tokens to add at most; in chats 512 unless generation_config.json has another number")
-	fl.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "tokens to add at least")
-	fl.BoolVar(&o.DoSample, "do-sample", false, "draw tokens by their probability; else the most probable one")
-	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "sampling: below 1 favors probable tokens; 0 = do not sample")
-	fl.IntVar(&o.TopK, "top-k", o.TopK, "sampling: from the k most probable tokens; 0 = from all")
-	fl.Float64Var(&o.TopP, "top-p", o.TopP, "sampling: from the most probable tokens that make up this share")
-	fl.Float64Var(&o.MinP, "min-p", 0, "sampling: without tokens below this share of the most probable one")
-	fl.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "sampling: from the most typical tokens that make up this share")
-	fl.Uint64Var(&o.Seed, "seed", 42, "seed of what is drawn")
-	fl.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "above 1 makes tokens that have occurred less probable")
-	fl.IntVar(&o.NoRepeatNGramSize, "no-repeat-ngram-size", 0, "let no run of so many tokens occur twice; 0 = off")
-	fl.IntVar(&o.NumBeams, "num-beams", o.NumBeams, "beam search with so many beams")
-	fl.StringArrayVar(&f.stop, "stop", nil, "end before this text, which may be a special token; may be repeated")
-	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "continue after the end-of-text token")
+	fl.StringVar(&f.prompts, "prompts", "", "file of texts to continue: one per line, or JSON lines with a prompt; - reads standard input")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "interactive session: like --chat if the model has a chat template, otherwise continues texts")
+	fl.BoolVar(&f.chat, "chat", false, "interactive chat using the model's chat template; /help lists the commands")
+	fl.BoolVar(&f.raw, "raw", false, "with --interactive: continue texts without the chat template")
+	fl.StringVar(&f.system, "system", "", "system prompt for chats")
+	fl.StringVar(&f.messages, "messages", "", "file of conversations to answer, with a messages column; - reads standard input")
+	fl.StringVarP(&f.output, "output", "o", "", "JSON lines file for prompts and texts, each written as soon as it is complete")
+	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "maximum number of new tokens; in chats the default is 512, unless generation_config.json sets another")
+	fl.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "minimum number of new tokens")
+	fl.BoolVar(&o.DoSample, "do-sample", false, "sample tokens by probability instead of always taking the most probable one")
+	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "sampling: values below 1 favor probable tokens; 0 = no sampling")
+	fl.IntVar(&o.TopK, "top-k", o.TopK, "sampling: choose among the k most probable tokens; 0 = all")
+	fl.Float64Var(&o.TopP, "top-p", o.TopP, "sampling: choose among the most probable tokens with this total probability")
+	fl.Float64Var(&o.MinP, "min-p", 0, "sampling: exclude tokens less probable than this fraction of the most probable one")
+	fl.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "sampling: choose among the most typical tokens with this total probability")
+	fl.Uint64Var(&o.Seed, "seed", 42, "seed for sampling")
+	fl.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "values above 1 make tokens that have already occurred less probable")
+	fl.IntVar(&o.NoRepeatNGramSize, "no-repeat-ngram-size", 0, "never repeat a sequence of this many tokens; 0 = off")
+	fl.IntVar(&o.NumBeams, "num-beams", o.NumBeams, "number of beams for beam search; 1 = off")
+	fl.StringArrayVar(&f.stop, "stop", nil, "stop before this text, which may be a special token; may be repeated")
+	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "keep generating after the end-of-text token")
 	fl.StringVar(&f.state, "state", "", "load the state from this file if it exists, and save it there afterwards")
 	a.precisionFlag(cmd)
 	a.deviceFlag(cmd)
@@ -92,16 +92,16 @@ func (a *app) generateCommand() *cobra.Command {
 func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	talks := f.interactive || f.chat
 	if !talks && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && f.messages == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
-		return cli.Misusef("--prompt, --prompt-ids, --prompts, --messages, --chat or --interactive must be given (%s --help)", cmd.CommandPath())
+		return cli.Misusef("one of --prompt, --prompt-ids, --prompts, --messages, --chat, and --interactive is required (%s --help)", cmd.CommandPath())
 	}
 	if talks && a.JSON {
-		return cli.Misusef("--interactive and --chat exclude --json")
+		return cli.Misusef("--json cannot be used with --interactive or --chat")
 	}
 	if f.raw && !f.interactive {
-		return cli.Misusef("--raw goes with --interactive")
+		return cli.Misusef("--raw requires --interactive")
 	}
 	if f.system != "" && !talks && f.messages == "" {
-		return cli.Misusef("--system goes with --chat, --interactive or --messages")
+		return cli.Misusef("--system requires --chat, --interactive, or --messages")
 	}
 	if err := f.checkTexts(); err != nil {
 		return err
@@ -177,7 +177,7 @@ func (f generateFlags) chatFormat(m *recipe.Model) (*recipe.ChatFormat, error) {
 		return nil, nil
 	}
 	if f.state != "" {
-		return nil, cli.Misusef("--state keeps a text and no messages: give --raw, or write the chat with /save")
+		return nil, cli.Misusef("--state stores text, not messages: add --raw, or save the chat with /save")
 	}
 	format, err := m.ChatFormat()
 	if err != nil {
@@ -206,7 +206,7 @@ func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) 
 		o.StopTexts = nil
 	}
 	for _, setting := range c.Ignored(o.GenerateOptions) {
-		a.Warn("%s: %s is not followed", mamba.GenerationConfigFile, setting)
+		a.Warn("%s: %s is ignored", mamba.GenerationConfigFile, setting)
 	}
 	given := f.sampling(cmd)
 	if cmd.Flags().Changed("seed") {
@@ -262,7 +262,7 @@ func (f generateFlags) settings(cmd *cobra.Command, c mamba.GenerationConfig) (m
 		o.DoSample = true
 	}
 	if o.DoSample && o.NumBeams > 1 {
-		return o, cli.Misusef("%d beams and sampling exclude each other: %s", o.NumBeams, f.beamsOrSampling(cmd, sampling))
+		return o, cli.Misusef("beam search (%d beams) and sampling cannot be combined: %s", o.NumBeams, f.beamsOrSampling(cmd, sampling))
 	}
 	return o, cli.Misuse(o.Validate())
 }
@@ -280,7 +280,7 @@ func (f generateFlags) beamsOrSampling(cmd *cobra.Command, sampling []string) st
 	default:
 		draws = "do_sample in " + mamba.GenerationConfigFile
 	}
-	return fmt.Sprintf("%s and %s ask for them; give --num-beams 1 or --do-sample=false", beams, draws)
+	return fmt.Sprintf("%s and %s request them; set --num-beams 1 or --do-sample=false", beams, draws)
 }
 
 // prompt is a text to continue, as ids and as displayed.
@@ -314,7 +314,7 @@ func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format
 			return nil, err
 		}
 		if len(list[i].ids) == 0 {
-			return nil, cli.Misusef("prompt %d is empty, and the model has no token that begins a text", i)
+			return nil, cli.Misusef("prompt %d is empty, and the model has no BOS token to start from", i)
 		}
 	}
 	return list, nil
@@ -398,7 +398,7 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 	for _, s := range strings.Split(list, ",") {
 		id, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil {
-			return nil, cli.Misusef("--prompt-ids: want whole numbers with commas between, got %q", s)
+			return nil, cli.Misusef("--prompt-ids: want whole numbers separated by commas, got %q", s)
 		}
 		if id < 0 || id >= vocabulary {
 			return nil, cli.Misusef("--prompt-ids: %d is outside the vocabulary of %d", id, vocabulary)

@@ -39,12 +39,12 @@ func (a *app) graphCommand() *cobra.Command {
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.graph(f) },
 	}
-	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or published size, such as mamba2-130m, whose layers are drawn; default: a tiny Mamba")
-	cmd.Flags().IntVar(&f.layers, "layers", 1, "layers of the model that is drawn")
-	cmd.Flags().IntVar(&f.rows, "rows", 8, "rows of the batch")
-	cmd.Flags().BoolVar(&f.backward, "backward", false, "with the gradients")
-	cmd.Flags().BoolVar(&f.lora, "lora", false, "with the adapters of the recipe")
-	cmd.Flags().StringVar(&f.format, "format", "", "svg or dot; default: as the output's name ends, else dot")
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model to draw: directory or published size, such as mamba2-130m; default: a tiny Mamba")
+	cmd.Flags().IntVar(&f.layers, "layers", 1, "number of layers to draw")
+	cmd.Flags().IntVar(&f.rows, "rows", 8, "number of rows in the batch")
+	cmd.Flags().BoolVar(&f.backward, "backward", false, "include the backward pass")
+	cmd.Flags().BoolVar(&f.lora, "lora", false, "include the LoRA adapters of the recipe")
+	cmd.Flags().StringVar(&f.format, "format", "", "svg or dot; default: by the extension of the output, otherwise dot")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "file to write; default: standard output")
 	return cmd
 }
@@ -58,7 +58,7 @@ func (a *app) graph(f graphFlags) error {
 		return err
 	}
 	if a.JSON && f.output == "" {
-		return cli.Misusef("--json describes the file that is written: name one with --output; without --json the graph goes to standard output")
+		return cli.Misusef("--json describes the file that was written, so it requires --output; without --json, the graph goes to standard output")
 	}
 	c, err := f.sizes()
 	if err != nil {
@@ -109,7 +109,7 @@ func (f *graphFlags) chooseFormat() error {
 	ending := filepath.Ext(f.output)
 	byName, known := map[string]string{"": f.format, ".svg": "svg", ".dot": "dot", ".gv": "dot"}[strings.ToLower(ending)]
 	if !known {
-		return cli.Misusef("--output must end in .svg, .dot or .gv, got %q; Graphviz makes other pictures of DOT: mamba-train graph | dot -T%s", f.output, ending[1:])
+		return cli.Misusef("--output must end in .svg, .dot, or .gv, got %q; Graphviz converts DOT to other formats: mamba-train graph | dot -T%s", f.output, ending[1:])
 	}
 	if f.format != "" && f.format != byName {
 		return cli.Misusef("--format is %s, but --output is %q", f.format, f.output)

@@ -23,7 +23,7 @@ func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
 	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(r))
 	a.line("data", "%s", describeData(r))
-	a.line("steps", "%s, %s each%s", describeSteps(o), describeBatch(c, o), describeStart(o))
+	a.line("steps", "%s, %s per step%s", describeSteps(o), describeBatch(c, o), describeStart(o))
 	m := recipe.Memory{Memory: o.Memory}
 	a.line("memory", "about %v: %s", format.Bytes(m.Total()), m)
 	on := cmp.Or(r.Device, fmt.Sprintf("%s kernels, %s", kernel.ISA(), format.Counted(kernel.Threads(), "thread")))
@@ -127,7 +127,7 @@ func describeBatch(c recipe.Config, o trainer.Overview) string {
 
 func describeStart(o trainer.Overview) string {
 	if o.StartStep > 0 {
-		return fmt.Sprintf("; continues after step %d", o.StartStep)
+		return fmt.Sprintf("; resuming after step %d", o.StartStep)
 	}
 	return ""
 }
@@ -138,7 +138,7 @@ func (a *app) printMatches(adapter *lora.Adapter) {
 		return
 	}
 	for _, m := range adapter.Matches {
-		a.Detail("%-9s %s: %s matches %d", "adapts", m.Key, m.Pattern, m.Count)
+		a.Detail("%-9s %s: %s matches %d modules", "adapts", m.Key, m.Pattern, m.Count)
 	}
 }
 
@@ -164,7 +164,7 @@ func (a *app) dryRun(ctx context.Context, r *recipe.Run) error {
 			return err
 		}
 		b := r.Loader.At(0, i)
-		a.line("batch", "%d: %s, %s, %s counted", i, format.Counted(b.Documents(), "document"), format.Counted(len(b.Tokens), "row"), format.Counted(b.Counted(), "label"))
+		a.line("batch", "%d: %s, %s, %s in the loss", i, format.Counted(b.Documents(), "document"), format.Counted(len(b.Tokens), "row"), format.Counted(b.Counted(), "label"))
 		if r.Tokenizer != nil && a.Verbose {
 			for d, row := range b.Rows {
 				a.Detail("  row %d: %q", row, r.Tokenizer.Decode(b.Document(d).Tokens))

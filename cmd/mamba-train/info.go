@@ -31,17 +31,17 @@ func (a *app) infoCommand() *cobra.Command {
 	var f infoFlags
 	cmd := &cobra.Command{
 		Use:   "info",
-		Short: "Tell the sizes of a model, who can load an adapter, or what a run will need",
+		Short: "Show the size of a model, which programs can load an adapter, or what a run will need",
 		Example: `  mamba-train info --model models/mamba-130m-hf
   mamba-train info --adapter runs/quickstart
   mamba-train info -c configs/english-quotes.yaml`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.info(f) },
 	}
-	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory, Hugging Face id, or a published size such as 130m")
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory, Hugging Face id, or published size such as 130m")
 	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory")
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run")
-	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one key of the run; may be repeated")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one configuration key; may be repeated")
 	cmd.MarkFlagsOneRequired("model", "adapter", "config")
 	cmd.MarkFlagsMutuallyExclusive("model", "config")
 	cmd.MarkFlagsMutuallyExclusive("adapter", "config")
@@ -107,8 +107,8 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	}
 	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in %s", name, describeModel(c), format.Count(r.Parameters), format.Bytes(r.Memory), cmp.Or(c.Blocks(mamba.Stored), "float32"))
 	text += fmt.Sprintf("\nsizes        %s, %s", c.MixerSizes(),
-		map[bool]string{true: "head tied to the embeddings", false: "a separate head"}[r.Tied])
-	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", format.Bytes(r.Sequence))
+		map[bool]string{true: "output output head tied to the embeddings", false: "separate output head"}[r.Tied])
+	text += fmt.Sprintf("\nstate        %v per sequence, of any length", format.Bytes(r.Sequence))
 	var mismatch error
 	switch t, err := weights.Open(dir); {
 	case err == nil:
@@ -266,7 +266,7 @@ func (a *app) infoRun(f infoFlags) error {
 	}
 	r.Fits = r.Memory <= limit
 	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes)+describeBlocks(sizes, mamba.Precision(c.Precision)), format.Count(e.Trainable), format.Count(e.Parameters), format.Percent(float64(e.Trainable)/float64(e.Parameters)))
-	text += fmt.Sprintf("\nmemory       at most about %v: %s", format.Bytes(r.Memory), m)
+	text += fmt.Sprintf("\nmemory       about %v at most: %s", format.Bytes(r.Memory), m)
 	text += fmt.Sprintf("\nrows         up to %s at once", format.Count(e.Rows))
 	text += fmt.Sprintf("\nlimit        %v, the run %s", format.Bytes(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])
 	return a.Result(r, text)

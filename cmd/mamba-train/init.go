@@ -27,18 +27,18 @@ func (a *app) initCommand() *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make a model with fresh weights, to train it from scratch",
+		Short: "Create a model with new random weights, for training from scratch",
 		Example: `  mamba-train init --preset 130m --output models/new --tokenizer models/mamba-130m-hf
   mamba-train init --config config.json --output models/tiny --seed 1`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.initModel(f) },
 	}
 	cmd.Flags().StringVar(&f.preset, "preset", "", "published model: "+strings.Join(mamba.Presets(), ", "))
-	cmd.Flags().StringVar(&f.config, "config", "", "config.json, or a directory that holds one")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "", "model directory to make")
-	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer to copy: directory, tokenizer.json or Hugging Face id")
-	cmd.Flags().StringVar(&f.scheme, "init", string(mamba.InitMambaSSM), "mamba_ssm (the authors') or hf (transformers')")
-	cmd.Flags().Uint64Var(&f.seed, "seed", 42, "seed of the weights")
+	cmd.Flags().StringVar(&f.config, "config", "", "config.json, or a directory that contains one")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "model directory to create")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer to copy: directory, tokenizer.json, or Hugging Face id")
+	cmd.Flags().StringVar(&f.scheme, "init", string(mamba.InitMambaSSM), "initialization: mamba_ssm (the authors') or hf (transformers')")
+	cmd.Flags().Uint64Var(&f.seed, "seed", 42, "seed for the weights")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace files in an output directory that is not empty")
 	cli.RequireFlags(cmd, "output")
 	cmd.MarkFlagsMutuallyExclusive("preset", "config")
@@ -109,7 +109,7 @@ func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 		return rows, nil
 	}
 	if f.preset == "" {
-		return 0, cli.Misusef("--config %s: vocab_size is %d, set it to %d or more: the tokenizer has %s", f.config, rows, n, format.Counted(n, "id"))
+		return 0, cli.Misusef("--config %s: vocab_size is %d, but the tokenizer has %[4]s: set it to %[3]d or more", f.config, rows, n, format.Counted(n, "id"))
 	}
 	const multiple = 8
 	padded := (n + multiple - 1) / multiple * multiple

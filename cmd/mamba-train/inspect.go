@@ -19,9 +19,9 @@ func (a *app) inspectCommand() *cobra.Command {
 	rows, batch := 3, -1
 	cmd := &cobra.Command{
 		Use:   "inspect",
-		Short: "Show rows as they are trained: text, ids, labels",
-		Long: `Show rows as they are trained. What does not enter the loss is dim on a terminal and stands in ⟨ ⟩ elsewhere.
---batch shows a micro-batch instead, with the borders of its documents.`,
+		Short: "Show rows as the model is trained on them: text, ids, labels",
+		Long: `Show rows as the model is trained on them. Text excluded from the loss is dimmed on a terminal and enclosed in ⟨ ⟩
+elsewhere. --batch shows a micro-batch instead, divided into its documents.`,
 		Example: `  mamba-train data inspect -c configs/quickstart.yaml --rows 5
   mamba-train data inspect --tokenizer DIR --data chat.jsonl --messages messages --assistant-only-loss --verbose
   mamba-train data inspect -c configs/quickstart.yaml --packing --batch 0`,
@@ -30,8 +30,8 @@ func (a *app) inspectCommand() *cobra.Command {
 	}
 	f.addTokenizer(cmd)
 	f.add(cmd, slices.Concat([]dataFlag{modelFlag, trainFlag}, sourceFlags, labelFlags, lengthFlags, batchFlags)...)
-	cmd.Flags().IntVar(&rows, "rows", rows, "rows to show")
-	cmd.Flags().IntVar(&batch, "batch", batch, "micro-batch to show instead, from 0")
+	cmd.Flags().IntVar(&rows, "rows", rows, "number of rows to show")
+	cmd.Flags().IntVar(&batch, "batch", batch, "show this micro-batch instead, counting from 0")
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 			return err
 		}
 		if batch >= l.Total() {
-			return cli.Misusef("--batch %d: an epoch has %s micro-batches, from 0", batch, format.Count(l.Total()))
+			return cli.Misusef("--batch %d: an epoch has %s micro-batches, counting from 0", batch, format.Count(l.Total()))
 		}
 		b = l.At(0, batch)
 	}
@@ -75,7 +75,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 	return a.MarkedResult(map[string]any{"rows": shown}, text.String())
 }
 
-// firstDocuments concatenates the first n documents of a data set.
+// firstDocuments concatenates the first n documents of a dataset.
 func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
 	for i := range min(n, d.Len()) {
 		e := d.Example(i)

@@ -34,9 +34,9 @@ func (a *app) mergeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge",
 		Short: "Fold adapters into their base model",
-		Long: `Fold adapters into their base model and write a Hugging Face directory. Where an adapter changes the embedding table
-of a model whose head is that table, the head becomes a separate tensor, because the adapter changes only the lookup.
-The merged model is read back, and its logits are compared with those of the adapted one.`,
+		Long: `Fold adapters into their base model and write a Hugging Face directory. If an adapter changes the embedding table of a
+model with tied embeddings, the head becomes a separate tensor, because the adapter changes only the lookup.
+The merged model is read back, and its logits are compared with those of the base model with the adapters.`,
 		Example: `  mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
   mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged.gguf --type Q8_0
   mamba-train merge --model DIR --adapter runs/a=0.5 --adapter runs/b=0.5 --output runs/both --dtype bfloat16`,
@@ -50,11 +50,11 @@ The merged model is read back, and its logits are compared with those of the ada
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.model, "model", "m", "", "base model; default: the adapter's")
-	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, with its share after =; may be repeated")
-	fl.StringVarP(&f.output, "output", "o", "", "model directory to make")
+	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, optionally followed by =WEIGHT; may be repeated")
+	fl.StringVarP(&f.output, "output", "o", "", "model directory to write")
 	addWeightFlags(cmd, &f.dtype, &f.shard)
-	fl.StringVar(&f.ggufType, "type", "", "write a GGUF file of this type in place of a directory, which quantizes what the adapters change: "+strings.Join(mamba.GGUFTypes(), ", "))
-	fl.BoolVar(&f.force, "force", false, "replace files in the output directory, and merge into a base that the adapter was not trained on")
+	fl.StringVar(&f.ggufType, "type", "", "write a GGUF file of this type instead of a directory; this quantizes the tensors that the adapters change: "+strings.Join(mamba.GGUFTypes(), ", "))
+	fl.BoolVar(&f.force, "force", false, "replace files in the output directory, and allow a base model that the adapter was not trained on")
 	cli.RequireFlags(cmd, "adapter", "output")
 	return cmd
 }
@@ -63,17 +63,17 @@ The merged model is read back, and its logits are compared with those of the ada
 func (f mergeFlags) check(cmd *cobra.Command) error {
 	if f.ggufType == "" {
 		if mamba.IsGGUF(f.output) {
-			return cli.Misusef("--output %s: a GGUF file needs a type: --type Q8_0, for example; without it the output is a directory", f.output)
+			return cli.Misusef("--output %s: a GGUF file needs a type, such as --type Q8_0; without one, the output is a directory", f.output)
 		}
 		return nil
 	}
 	for _, name := range []string{"dtype", "max-shard-size"} {
 		if cmd.Flags().Changed(name) {
-			return cli.Misusef("--%s does not go with --type, which makes a GGUF file", name)
+			return cli.Misusef("--%s cannot be used with --type, which writes a GGUF file", name)
 		}
 	}
 	if !mamba.IsGGUF(f.output) {
-		return cli.Misusef("--output %s: with --type want the name of a file that ends in .gguf", f.output)
+		return cli.Misusef("--output %s: with --type, want a file name that ends in .gguf", f.output)
 	}
 	return cli.Misuse(f.gguf().Type.Validate())
 }
@@ -85,15 +85,15 @@ func (f mergeFlags) gguf() mamba.GGUFOptions {
 
 // addWeightFlags defines the flags shared by the commands that write a model's weights.
 func addWeightFlags(cmd *cobra.Command, dtype, shard *string) {
-	cmd.Flags().StringVar(dtype, "dtype", "", "float32, bfloat16 or float16; default: the model's own")
-	cmd.Flags().StringVar(shard, "max-shard-size", "5GB", "cut the weights into files of at most this size")
+	cmd.Flags().StringVar(dtype, "dtype", "", "float32, bfloat16, or float16; default: the model's own")
+	cmd.Flags().StringVar(shard, "max-shard-size", "5GB", "split the weights into files of at most this size")
 }
 
 // saveOptions parses the flags of addWeightFlags.
 func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 	if dtype != "" {
 		if o.DType, err = weights.ParseDType(dtype); err != nil {
-			return o, cli.Misusef("--dtype must be float32, bfloat16 or float16, got %q", dtype)
+			return o, cli.Misusef("--dtype must be float32, bfloat16, or float16, got %q", dtype)
 		}
 	}
 	size, err := format.ParseBytes(shard)
@@ -139,7 +139,7 @@ func (a *app) merge(f mergeFlags) error {
 	}
 	if !f.force {
 		if err := m.CheckBase(); err != nil {
-			return fmt.Errorf("%w; --force merges nevertheless", err)
+			return fmt.Errorf("%w; use --force to merge anyway", err)
 		}
 	}
 	a.Wait("writing %s, and comparing the logits", f.output)
@@ -165,7 +165,7 @@ func (a *app) merge(f mergeFlags) error {
 		return err
 	}
 	if r.TooLarge {
-		a.Warn("the merged model does not fit into memory in float32, so that its logits were not compared with the adapted model's")
+		a.Warn("the merged model does not fit into memory in float32, so its logits were not compared with the adapted model's")
 	}
 	a.Suggest(nextForModel(result.Output)...)
 	return nil
@@ -203,7 +203,7 @@ func splitShare(arg string) (dir string, share float64, err error) {
 	}
 	share, err = strconv.ParseFloat(arg[i+1:], 64)
 	if err != nil || math.IsNaN(share) || math.IsInf(share, 0) {
-		return "", 0, cli.Misusef("--adapter %s: no such directory, and for a share of %s want a number after =, got %q", arg, arg[:i], arg[i+1:])
+		return "", 0, cli.Misusef("--adapter %s: no such directory; for a weight of %s, want a number after =, got %q", arg, arg[:i], arg[i+1:])
 	}
 	return arg[:i], share, nil
 }
@@ -214,14 +214,14 @@ func (r mergeResult) text() string {
 		text += "\nthe head is now a separate tensor (tie_word_embeddings: false)"
 	}
 	if r.MaxDiff != nil {
-		text += fmt.Sprintf("\nlogits of the merged and the adapted model differ by at most %.2g", *r.MaxDiff)
+		text += fmt.Sprintf("\nlogits of the merged and adapted models differ by at most %.2g", *r.MaxDiff)
 	}
 	switch {
 	case r.Quantized == nil:
 	case r.MaxDiff == nil:
-		text += fmt.Sprintf("\nlogits of the file and of the adapted model differ by at most %.2g", *r.Quantized)
+		text += fmt.Sprintf("\nlogits of the file and the adapted model differ by at most %.2g", *r.Quantized)
 	default:
-		text += fmt.Sprintf("\nwriting the merged weights in the type of the file changes logits by at most %.2g more", *r.Quantized)
+		text += fmt.Sprintf("\nconverting the merged weights to the type of the file changes logits by at most another %.2g", *r.Quantized)
 	}
 	return text
 }

@@ -19,12 +19,12 @@ type modelFlags struct {
 
 // initialStateFlag defines --initial-state.
 func (f *modelFlags) initialStateFlag(fl *pflag.FlagSet) {
-	fl.StringVar(&f.initialState, "initial-state", "", "file of the state that documents start from, in place of the adapter's")
+	fl.StringVar(&f.initialState, "initial-state", "", "file with the state that documents start from, instead of the adapter's")
 }
 
 // tokenizerFlag defines --tokenizer.
 func (f *modelFlags) tokenizerFlag(fl *pflag.FlagSet) {
-	fl.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, GGUF file or Hugging Face id; default: the adapter's or the model's")
+	fl.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory with one, GGUF file, or Hugging Face id; default: the adapter's or the model's")
 }
 
 // checkFiles reports missing files before the model is read.
@@ -54,7 +54,7 @@ func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 // directory returns the directory of the selected model.
 func (f modelFlags) directory(ctx context.Context, a *app) (string, error) {
 	if f.model == "" && f.adapter == "" {
-		return "", cli.Misusef("--model or --adapter must be given")
+		return "", cli.Misusef("--model or --adapter is required")
 	}
 	return recipe.FindModel(ctx, a.hub(), f.model, f.adapter)
 }

@@ -25,9 +25,9 @@ func (a *app) plotCommand() *cobra.Command {
 	output := ""
 	cmd := &cobra.Command{
 		Use:   "plot RUN…",
-		Short: "Draw loss, learning rate and gradient norm of one or several runs",
-		Long: `Draw loss, learning rate and gradient norm of one or several runs. An output that ends in .html is a report: one file
-with the studio's page, which has curves, samples, settings and model cards and opens without a server.`,
+		Short: "Plot loss, learning rate, and gradient norm of one or more runs",
+		Long: `Plot loss, learning rate, and gradient norm of one or more runs. An output that ends in .html is a report: a single file
+with the studio's page, which shows curves, samples, settings, and model cards and opens without a server.`,
 		Example: `  mamba-train plot runs/quickstart
   mamba-train plot runs/a runs/b --output compare.png
   mamba-train plot runs/a runs/b --output report.html
@@ -40,7 +40,7 @@ with the studio's page, which has curves, samples, settings and model cards and 
 		},
 		RunE: func(_ *cobra.Command, runs []string) error { return a.plot(runs, output) },
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "picture or report to write: .svg, .png or .html")
+	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "plot or report to write: .svg, .png, or .html")
 	return cmd
 }
 
@@ -50,7 +50,7 @@ func (a *app) plot(dirs []string, output string) error {
 	}
 	format, err := chart.FormatOf(output)
 	if err != nil {
-		return cli.Misusef("--output: %v; .html makes a report", err)
+		return cli.Misusef("--output: %v; for a report, use .html", err)
 	}
 	names, err := distinctNames(dirs)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *app) report(dirs []string, output string) error {
 	}
 	n := len(library.List())
 	if n == 0 {
-		return cli.Misusef("run %s: no run in it", strings.Join(dirs, ", "))
+		return cli.Misusef("run %s: contains no run", strings.Join(dirs, ", "))
 	}
 	if err := atomicfile.WriteOutput(output, func(w io.Writer) error { return studio.WriteReport(w, library) }); err != nil {
 		return err
@@ -115,7 +115,7 @@ func history(run string) (plot.History, error) {
 		return plot.History{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(state.LogHistory) == 0 {
-		return plot.History{}, fmt.Errorf("%s: log_history has no rows, there is nothing to draw", path)
+		return plot.History{}, fmt.Errorf("%s: log_history has no rows, so there is nothing to plot", path)
 	}
 	dir := run
 	if path == run {
@@ -131,10 +131,10 @@ func (a *app) checkDrawable(run string, h plot.History) error {
 		return nil
 	}
 	if slices.ContainsFunc(h.Rows, func(r checkpoint.Row) bool { _, ended := r["train_loss"]; return ended }) {
-		a.Warn("%s: the run is shorter than train.logging_steps, there is nothing to draw", run)
+		a.Warn("%s: the run is shorter than train.logging_steps, so there is nothing to plot", run)
 		return nil
 	}
-	return fmt.Errorf("%s: no row of log_history has a step and a number for loss, learning_rate or grad_norm: there is nothing to draw", run)
+	return fmt.Errorf("%s: no row of log_history has a step and a number for loss, learning_rate, or grad_norm, so there is nothing to plot", run)
 }
 
 // maxState is enough for a trainer_state.json with millions of rows.
@@ -159,7 +159,7 @@ func stateFile(run string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", cli.Misusef("run %s: no %s in it or in a checkpoint", run, checkpoint.StateFile)
+	return "", cli.Misusef("run %s: no %s in it or in its checkpoints", run, checkpoint.StateFile)
 }
 
 // distinctNames names runs by their folders, with as many parent folders as needed to tell them apart. A run given twice is

@@ -83,12 +83,12 @@ func (p *progress) observe(e trainer.Event) {
 		p.aside(func() { p.app.Warn("step %d: %v; the run continues", e.Step, e.Err) })
 	case trainer.MissingBestEvent:
 		p.aside(func() {
-			p.app.Warn("the best model, of step %d, cannot be read: %v; the result holds the last step's weights", e.Step, e.Err)
+			p.app.Warn("the best model, from step %d, cannot be read: %v; the result has the weights of the last step", e.Step, e.Err)
 		})
 	case trainer.SkipEvent:
-		p.aside(func() { p.app.Warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
+		p.aside(func() { p.app.Warn("%v; skipping the step (%d in a row)", e.Err, e.InRow) })
 	case trainer.NoGradientEvent:
-		p.aside(func() { p.app.Warn("no gradient reaches %s", abbreviate(e.Names)) })
+		p.aside(func() { p.app.Warn("no gradient flows to %s", abbreviate(e.Names)) })
 	case trainer.EarlyStopEvent:
 		p.aside(func() { p.app.Say("stopping after step %d: %s", e.Step, e.Reason) })
 	}
@@ -115,7 +115,7 @@ func (p *progress) begin(o trainer.Overview) {
 	p.steps = o.Steps
 	p.app.Wait("estimating the time")
 	if p.resume {
-		p.app.Say("%s holds no checkpoint: the run starts from the beginning", p.run.Config.OutputDir)
+		p.app.Say("%s contains no checkpoint: the run starts from the beginning", p.run.Config.OutputDir)
 	}
 	if !p.app.Quiet {
 		p.app.printHeader(context.Background(), p.run, o)
@@ -136,14 +136,14 @@ func (p *progress) begin(o trainer.Overview) {
 func (p *progress) resumed(e trainer.ResumeEvent) {
 	p.resume = false
 	for _, d := range e.Damaged {
-		p.app.Warn("%v; an older checkpoint is used", d)
+		p.app.Warn("%v; using an older checkpoint", d)
 	}
 	for _, c := range e.Changed {
 		p.app.Warn("changed since the checkpoint: %v", c)
 	}
 	p.app.Say("%-9s step %d, %s", "resumes", e.Step, e.Dir)
 	if k := e.Kernels; k != nil {
-		p.app.Say("%-9s %s until now, %s from here on: the last bits differ from those of a straight run", k.Key, k.Was, k.Is)
+		p.app.Say("%-9s %s until now, %s from here on: the last bits differ from those of an uninterrupted run", k.Key, k.Was, k.Is)
 	}
 }
 
@@ -166,11 +166,11 @@ const tellEvery = time.Minute
 // within shows the progress of a long step.
 func (p *progress) within(e trainer.StepProgressEvent) {
 	left := time.Duration(float64(e.Time) * (1 - e.Share) / max(e.Share, 1e-9))
-	text := fmt.Sprintf("step %d/%d: %s, %s left", e.Step, e.Steps, format.Percent(e.Share), format.Duration(left))
+	text := fmt.Sprintf("step %d/%d: %s done, %s left", e.Step, e.Steps, format.Percent(e.Share), format.Duration(left))
 	if e.Stopping && !p.stopping {
 		p.stopping = true
 		p.aside(func() {
-			p.app.Say("%s of it; then the run is saved. A second interrupt stops at once and loses this step", text)
+			p.app.Say("%s; the run is saved when the step is done. A second interrupt stops at once and loses this step", text)
 		})
 	}
 	if p.bar != nil {
@@ -182,7 +182,7 @@ func (p *progress) within(e trainer.StepProgressEvent) {
 	}
 	if e.Time-p.told >= tellEvery {
 		p.told = e.Time
-		p.app.Say("%s of it", text)
+		p.app.Say("%s", text)
 	}
 }
 

@@ -69,7 +69,7 @@ func run(args []string) (code int) {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:     "mamba-train",
-		Short:   "Train, fine-tune, run and export Mamba language models on any CPU",
+		Short:   "Train, fine-tune, run, and export Mamba language models on any CPU",
 		Version: buildVersion().Version,
 		Example: `  mamba-train train -c configs/quickstart.yaml
   mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return cli.Misuse(cli.FlagError(cmd, err)) })
 	f := root.PersistentFlags()
 	f.BoolVar(&a.JSON, "json", false, "print the result as one JSON object on standard output")
-	f.BoolVarP(&a.Quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&a.Quiet, "quiet", "q", false, "print only results and errors")
 	f.BoolVarP(&a.Verbose, "verbose", "v", false, "print more detail")
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0 = all cores")
 	root.AddCommand(a.commands()...)
@@ -119,7 +119,7 @@ func (a *app) applyCommon(cmd *cobra.Command) error {
 		return cli.Misusef("--threads must not be negative, got %d", a.threads)
 	}
 	if a.Quiet && a.Verbose {
-		return cli.Misusef("--quiet and --verbose exclude each other")
+		return cli.Misusef("--quiet and --verbose cannot be used together")
 	}
 	if cmd.Flags().Lookup("precision") != nil {
 		if err := a.setPrecision("--precision", mamba.Precision(cmd.Flag("precision").Value.String())); err != nil {
@@ -150,7 +150,7 @@ func (a *app) setThreads(n int) {
 
 // precisionFlag defines --precision for a command that runs a model.
 func (a *app) precisionFlag(cmd *cobra.Command) {
-	cmd.Flags().String("precision", string(mamba.Stored), "of frozen weights: float32, bf16, or q8 and q4 for blocks as in Q8_0 and Q4_K_M files; auto: those of a GGUF file, else float32")
+	cmd.Flags().String("precision", string(mamba.Stored), "precision of frozen weights: float32, bf16, q8 or q4 (blocks as in Q8_0 and Q4_K_M files), or auto (as stored in a GGUF file, otherwise float32)")
 }
 
 // commonFlags returns the given common flags that set configuration keys.
@@ -173,12 +173,12 @@ func (a *app) printHelp(cmd *cobra.Command, _ []string) {
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [command]",
-		Short:   "Explain a command",
+		Short:   "Show help for a command",
 		Example: "  mamba-train help train",
 		RunE: func(help *cobra.Command, args []string) error {
 			cmd, rest, err := help.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return cli.Misusef("%s: there is no such command (mamba-train --help)", strings.Join(args, " "))
+				return cli.Misusef("%s: no such command (mamba-train --help)", strings.Join(args, " "))
 			}
 			cmd.InitDefaultHelpFlag()
 			cmd.InitDefaultVersionFlag()

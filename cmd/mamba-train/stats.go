@@ -25,7 +25,7 @@ func (a *app) statsCommand() *cobra.Command {
 	picture := ""
 	cmd := &cobra.Command{
 		Use:   "stats",
-		Short: "Count documents, tokens, lengths, duplicates, and what padding would have cost",
+		Short: "Count documents, tokens, lengths, and duplicates, and show what padding would cost",
 		Example: `  mamba-train data stats -c configs/quickstart.yaml
   mamba-train data stats --tokenizer configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote --plot runs/lengths.svg`,
 		Args: cli.NoArguments,
@@ -33,7 +33,7 @@ func (a *app) statsCommand() *cobra.Command {
 	}
 	f.addTokenizer(cmd)
 	f.add(cmd, slices.Concat([]dataFlag{modelFlag, trainFlag}, sourceFlags, labelFlags, lengthFlags, batchFlags)...)
-	cmd.Flags().StringVar(&picture, "plot", "", "draw the histogram of lengths to this .svg or .png")
+	cmd.Flags().StringVar(&picture, "plot", "", "plot the histogram of lengths to this .svg or .png file")
 	return cmd
 }
 
@@ -126,11 +126,11 @@ func (r statsResult) text() string {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{label}, args...)...)
 	}
-	line("rows", "%s, of which %s empty and %s without labels", format.Count(r.Rows), format.Count(r.Empty), format.Count(r.NoLabels))
-	line("documents", "%s, of which %s repeat an earlier one", format.Count(r.Documents), format.Count(r.Duplicates))
-	line("epoch", "%s in %s; the loss counts %s", format.Counted(r.Tokens, "token"), format.Counted(r.Batches, "micro-batch"), format.Counted(r.Labels, "label"))
+	line("rows", "%s, %s of them empty and %s without labels", format.Count(r.Rows), format.Count(r.Empty), format.Count(r.NoLabels))
+	line("documents", "%s, %s of them duplicates of earlier ones", format.Count(r.Documents), format.Count(r.Duplicates))
+	line("epoch", "%s in %s; %s in the loss", format.Counted(r.Tokens, "token"), format.Counted(r.Batches, "micro-batch"), format.Counted(r.Labels, "label"))
 	line("cut", "%s (%s), %s lost", format.Counted(r.Truncated, "document"), format.Percent(float64(r.Truncated)/float64(r.Documents)), format.Counted(r.CutTokens, "token"))
-	line("padding", "%s of a padded epoch would have been padding", format.Percent(r.PaddingSaved))
+	line("padding", "%s of a padded epoch would be padding", format.Percent(r.PaddingSaved))
 	if r.Filled > 0 {
 		line("packing", "%s of the rows are filled", format.Percent(r.Filled))
 	}

@@ -23,19 +23,19 @@ func (a *app) studioCommand() *cobra.Command {
 	f := studioFlags{dirs: []string{"runs"}}
 	cmd := &cobra.Command{
 		Use:   "studio",
-		Short: "Serve a local page that shows runs, starts them and tries their models",
-		Long: `Serve a local page that shows the runs below folders, while they train and afterwards, starts, stops and resumes
-runs there, and tries what they have trained. Open the address that is printed: it has a token, without which nothing is
-shown. The server is for this machine only, unless --listen says otherwise.`,
+		Short: "Serve a local page to view and start runs and try their models",
+		Long: `Serve a local page that shows the runs in the given folders, during and after training, starts, stops, and resumes runs,
+and lets you try the trained models. Open the address that is printed: it contains a token, which is required for access.
+Only this machine can reach the server, unless --listen gives another address.`,
 		Example: `  mamba-train studio
   mamba-train studio --dir runs --dir ../old-runs --read-only
   mamba-train studio --listen 127.0.0.1:8765 --json`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.studio(f) },
 	}
-	cmd.Flags().StringArrayVar(&f.dirs, "dir", f.dirs, "folder below which runs are shown and started; may be repeated, may appear later")
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address to serve on; port 0: any free one")
-	cmd.Flags().BoolVar(&f.readOnly, "read-only", false, "show only: start, stop and run nothing")
+	cmd.Flags().StringArrayVar(&f.dirs, "dir", f.dirs, "folder to show and start runs in; may be repeated, and need not exist yet")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address to listen on; port 0 = any free port")
+	cmd.Flags().BoolVar(&f.readOnly, "read-only", false, "only show runs: do not start, stop, or try anything")
 	return cmd
 }
 
@@ -59,12 +59,12 @@ func (a *app) studio(f studioFlags) error {
 	}
 	defer l.Close()
 	if !s.Local() {
-		a.Warn("other machines can reach the page, and its token travels unencrypted: prefer ssh -L to a local address")
+		a.Warn("other machines can reach the page, and its token is sent unencrypted: prefer ssh -L to a local address")
 	}
 	if err := a.Result(map[string]string{"url": url}, url); err != nil {
 		return err
 	}
-	a.Say("open this address in a browser; Ctrl-C ends the page, and runs continue")
+	a.Say("open this address in a browser; Ctrl-C stops the server, and runs continue")
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	return s.Serve(ctx, l)

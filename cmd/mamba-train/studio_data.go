@@ -135,5 +135,5 @@ func isInside(path string, folders []string) error {
 			}
 		}
 	}
-	return fmt.Errorf("%s is outside the folders that the studio may read: start it in the folder that has the data, or use mamba-train data inspect", path)
+	return fmt.Errorf("%s is outside the folders that the studio may read: start the studio in the folder with the data, or use mamba-train data inspect", path)
 }

@@ -118,7 +118,7 @@ func TestStudioPage(t *testing.T) {
 	press(t, ctx, "Stop")
 	seen(t, ctx, ".state", "interrupted")
 
-	press(t, ctx, "Start one like it") // with the same settings under another name
+	press(t, ctx, "Start a similar run") // with the same settings under another name
 	seen(t, ctx, ".side pre", "output_dir: "+dir+"-2\n")
 	if yaml := studiotest.Evaluate[string](t, ctx, `document.querySelector(".side pre").textContent`); !strings.Contains(yaml, "max_steps: 1000000\n") || strings.Contains(yaml, "adam_epsilon") {
 		t.Errorf("the run's settings became\n%s", yaml)

@@ -230,7 +230,7 @@ func TestStudioStartsStopsAndResumes(t *testing.T) {
 
 	s.ask(t, "/api/jobs/resume", map[string]string{"dir": dir}, new(any))
 	s.until(t, "it trains again", trains(step))
-	if status, b := s.send(t, "/api/jobs/resume", map[string]string{"dir": dir}); status != http.StatusConflict || !strings.Contains(string(b), "going on") {
+	if status, b := s.send(t, "/api/jobs/resume", map[string]string{"dir": dir}); status != http.StatusConflict || !strings.Contains(string(b), "in progress") {
 		t.Errorf("resumed twice: %d %s", status, b)
 	}
 	s.ask(t, "/api/jobs/stop", map[string]string{"dir": dir}, new(any))
@@ -295,7 +295,7 @@ func TestStudioChecksTheForm(t *testing.T) {
 	}
 
 	absent := map[string]any{"values": map[string]string{"model": "state-spaces/mamba-130m-hf", "output_dir": "runs/a", "data.train": values["data.train"], "data.dataset_text_field": "quote"}}
-	if status, b := s.send(t, "/api/start/time", absent); status != http.StatusConflict || !strings.Contains(string(b), "once model and data are on this machine") {
+	if status, b := s.send(t, "/api/start/time", absent); status != http.StatusConflict || !strings.Contains(string(b), "once the model and the data are on this machine") {
 		t.Errorf("a model that is not here: %d %s", status, b)
 	}
 

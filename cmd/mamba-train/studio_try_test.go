@@ -160,11 +160,11 @@ func TestStudioGeneratesText(t *testing.T) {
 	}
 
 	for what, change := range map[string]map[string]any{
-		"top_p: must be":       {"options": map[string]any{"do_sample": true, "top_p": 2}},
-		"has no weights at":    {"place": "../a"},
-		"there is no such run": {"id": "../runs/a"},
-		"side must be":         {"side": "left"},
-		"want one of auto":     {"precision": "q1"},
+		"top_p: must be":    {"options": map[string]any{"do_sample": true, "top_p": 2}},
+		"has no weights at": {"place": "../a"},
+		"no such run":       {"id": "../runs/a"},
+		"side must be":      {"side": "left"},
+		"want one of auto":  {"precision": "q1"},
 	} {
 		q := question("runs/a", "", "adapted")
 		for k, v := range change {

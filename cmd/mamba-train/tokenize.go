@@ -17,9 +17,9 @@ func (a *app) tokenizeCommand() *cobra.Command {
 	output := ""
 	cmd := &cobra.Command{
 		Use:   "tokenize",
-		Short: "Turn texts into rows of token ids",
-		Long: `Turn texts into a file with a column input_ids: one row for each row of the source, in its order, without an
-end-of-text token and without cutting; an empty text gives an empty list.`,
+		Short: "Tokenize texts into rows of token ids",
+		Long: `Tokenize texts into a file with an input_ids column: one row per source row, in the same order, without an end-of-text
+token and without truncation. An empty text gives an empty list.`,
 		Example: "  mamba-train data tokenize --tokenizer configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote --output runs/ids.parquet",
 		Args:    cli.NoArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.tokenize(f, output) },

@@ -38,8 +38,8 @@ func (a *app) trainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Train or fine-tune a model",
-		Long: `Train or fine-tune a model as a YAML file says. train --print-config prints one to start from, and
-with --verbose all keys with their defaults. Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --set train.learning_rate=1e-3.`,
+		Long: `Train or fine-tune a model as configured in a YAML file. train --print-config prints one to start from;
+with --verbose, it lists all keys with their defaults. Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --set train.learning_rate=1e-3.`,
 		Example: `  mamba-train train -c configs/quickstart.yaml
   mamba-train train --print-config > run.yaml
   mamba-train train -c configs/quickstart.yaml --set train.num_train_epochs=1 --set output_dir=runs/short
@@ -51,12 +51,12 @@ with --verbose all keys with their defaults. Precedence: defaults < file < envir
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.config, "config", "c", "", "YAML file with the run's settings")
-	fl.StringArrayVar(&f.sets, "set", nil, "set one key: train.learning_rate=1e-3; may be repeated")
-	fl.StringArrayVar(&f.resume, "resume", nil, "continue from the newest checkpoint; =DIR/checkpoint-100 from that one; =force although settings have changed")
+	fl.StringArrayVar(&f.sets, "set", nil, "set one configuration key, such as train.learning_rate=1e-3; may be repeated")
+	fl.StringArrayVar(&f.resume, "resume", nil, "resume from the newest checkpoint; =DIR/checkpoint-100 resumes from that one; =force ignores changed settings")
 	fl.Lookup("resume").NoOptDefVal = resumeNewest
-	fl.BoolVar(&f.overwrite, "overwrite", false, "replace the run that output_dir holds")
-	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration, or without -c one to start from; with --verbose every key")
-	fl.BoolVar(&f.dry, "dry-run", false, "do everything but the steps: header, memory and time estimate")
+	fl.BoolVar(&f.overwrite, "overwrite", false, "replace the run in output_dir")
+	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration; without -c, print one to start from, with every key if --verbose is set")
+	fl.BoolVar(&f.dry, "dry-run", false, "do everything except the training steps: print the header with memory and time estimates")
 	a.precisionFlag(cmd)
 	a.deviceFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("resume", "overwrite")
@@ -65,11 +65,11 @@ with --verbose all keys with their defaults. Precedence: defaults < file < envir
 
 func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	if f.printConfig && a.JSON {
-		return cli.Misusef("--print-config prints YAML: leave out --json")
+		return cli.Misusef("--print-config prints YAML and cannot be used with --json")
 	}
 	if f.config == "" {
 		if !f.printConfig {
-			return cli.Misusef("--config must be given\nmamba-train train --print-config prints one to start from")
+			return cli.Misusef("--config is required\nmamba-train train --print-config prints one to start from")
 		}
 		if len(f.sets) == 0 {
 			return a.printStarter()
@@ -189,7 +189,7 @@ func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) erro
 	}
 	var cause any = context.Cause(ctx)
 	if cause == nil {
-		cause = "stopped on another rank"
+		cause = "stopped by another rank"
 	}
 	if i.Err != nil {
 		return fmt.Errorf("%v after step %d, and the checkpoint could not be written: %w", cause, i.Step, i.Err)
@@ -238,7 +238,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 	}
 	switch {
 	case r.AlreadyFinished:
-		a.Say("%s is finished: %s, train loss %.4f; nothing to do", c.OutputDir, format.Counted(r.Steps, "step"), r.TrainLoss)
+		a.Say("%s is already finished: %s, train loss %.4f; nothing to do", c.OutputDir, format.Counted(r.Steps, "step"), r.TrainLoss)
 	default:
 		a.Say("done: %s, train loss %.4f, %.1f tokens/s, peak memory %v", format.Counted(r.Steps, "step"), r.TrainLoss, r.TokensPerSecond, format.Bytes(out.PeakRSS))
 		if r.StopReason != "" {
@@ -247,7 +247,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 		a.Say("wrote %s: %s", c.OutputDir, resultFiles(run))
 	}
 	if out.WeightsStep != out.Steps && out.BestMetric != nil {
-		a.Say("the weights in it are those of step %d, the best evaluation: %s %.4f", out.WeightsStep, c.Train.MetricForBestModel, *out.BestMetric)
+		a.Say("its weights are from step %d, the best evaluation: %s %.4f", out.WeightsStep, c.Train.MetricForBestModel, *out.BestMetric)
 	}
 	a.reportReaders(run)
 	a.Suggest(nextCommand(run)...)
@@ -271,12 +271,12 @@ func (a *app) reportReaders(run *recipe.Run) {
 			refused = append(refused, name)
 		}
 	}
-	why := fmt.Sprintf("(mamba-train info --adapter %s says why)", cli.Quote(run.Config.OutputDir))
+	why := fmt.Sprintf("(mamba-train info --adapter %s explains why)", cli.Quote(run.Config.OutputDir))
 	switch {
 	case run.Adapter.Config.InitialState:
 		a.Say("only mamba-train can use the adapter, and it cannot be merged %s", why)
 	case len(refused) > 0:
-		a.Say("until it is merged, the adapter cannot be used, or not all of it, by %s %s", strings.Join(refused, ", "), why)
+		a.Say("until it is merged, the adapter cannot be used, or only in part, by %s %s", strings.Join(refused, ", "), why)
 	}
 }
 

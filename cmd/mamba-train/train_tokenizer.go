@@ -23,9 +23,9 @@ func (a *app) trainTokenizerCommand() *cobra.Command {
 		RunE:    func(*cobra.Command, []string) error { return a.trainTokenizer(f, o, output, cli.Policy(force)) },
 	}
 	f.add(cmd, append([]dataFlag{trainFlag}, sourceFlags...)...)
-	cmd.Flags().IntVar(&o.VocabSize, "vocab-size", 8192, "ids in all: special tokens, 256 bytes, merges")
-	cmd.Flags().IntVar(&o.MinFrequency, "min-frequency", 2, "pairs that are seen less often are not merged")
-	cmd.Flags().StringSliceVar(&o.SpecialTokens, "special-token", nil, "special tokens in the order of their ids; the first ends texts")
+	cmd.Flags().IntVar(&o.VocabSize, "vocab-size", 8192, "total number of ids: special tokens, 256 bytes, and merges")
+	cmd.Flags().IntVar(&o.MinFrequency, "min-frequency", 2, "minimum number of occurrences for a pair to be merged")
+	cmd.Flags().StringSliceVar(&o.SpecialTokens, "special-token", nil, "special tokens in order of their ids; the first is the end-of-text token")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "directory for tokenizer.json and tokenizer_config.json")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the tokenizer in an output directory that is not empty")
 	cli.RequireFlags(cmd, "output")

@@ -13,16 +13,16 @@ func (a *app) unmergeCommand() *cobra.Command {
 	var f convertFlags
 	cmd := &cobra.Command{
 		Use:   "unmerge",
-		Short: "Undo a merge: give a merged model its base's weights again",
-		Long: `Undo a merge. The base's weights come back bit for bit, once every tensor of the merged model has been seen to be
-what the adapters make of them; a model that was changed since is refused with the names of its tensors.`,
+		Short: "Undo a merge: restore the base model's weights",
+		Long: `Undo a merge. Every tensor of the merged model is first checked against the base model and the adapters; then the
+base's weights are restored bit for bit. A model that has changed since the merge is refused, with the names of the tensors.`,
 		Example: "  mamba-train unmerge --model runs/quickstart-merged --adapter runs/quickstart --output runs/base-again",
 		Args:    cli.NoArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.unmerge(f) },
 	}
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "merged model directory")
-	cmd.Flags().StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, with its share after =; may be repeated")
-	cmd.Flags().StringVar(&f.base, "base", "", "the base model; default: the adapter's")
+	cmd.Flags().StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, optionally followed by =WEIGHT; may be repeated")
+	cmd.Flags().StringVar(&f.base, "base", "", "base model; default: the adapter's")
 	addOutputFlags(cmd, &f)
 	cli.RequireFlags(cmd, "model", "adapter", "output")
 	return cmd
@@ -57,5 +57,5 @@ func (a *app) unmerge(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
-	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s, as in %s", f.output, format.Counted(n, "tensor"), m.Base))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s, identical to %s", f.output, format.Counted(n, "tensor"), m.Base))
 }

@@ -26,7 +26,7 @@ type versionInfo struct {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Print the version, how it was built and the kernels in use",
+		Short:   "Print the version, build, and kernels in use",
 		Example: "  mamba-train version --json",
 		Args:    cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {

@@ -152,7 +152,7 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 		os.Remove(part) // a later run cannot know which version it is
 	}
 	if info, missing := os.Stat(part); missing == nil && info.Size() > 0 {
-		return fmt.Errorf("%w; the same command resumes after %d bytes", err, info.Size())
+		return fmt.Errorf("%w; run the same command again to resume after %d bytes", err, info.Size())
 	}
 	return err
 }
@@ -209,7 +209,7 @@ func (d *download) resume(ctx context.Context, part string) error {
 }
 
 // errNoEnd is the error for a download whose end cannot be detected.
-var errNoEnd = errors.New("the server gives neither the size nor a hash of the file, so that it cannot be known whether it arrives whole")
+var errNoEnd = errors.New("the server gives neither the size nor a hash of the file, so a complete download cannot be verified")
 
 // place returns the offset in the file where the body of a response begins, for a request from offset asked, and the
 // total size of the file, or −1 if only the end of the body reveals it.
@@ -219,7 +219,7 @@ func (d *download) place(answer *http.Response, asked int64) (start, total int64
 		version = ""
 	}
 	if encoding := answer.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return 0, 0, fmt.Errorf("the server sends the file in the encoding %q", encoding)
+		return 0, 0, fmt.Errorf("the server sends the file with content encoding %q", encoding)
 	}
 	total = d.size
 	if answer.StatusCode == http.StatusOK { // the whole file, whatever was requested
@@ -234,10 +234,10 @@ func (d *download) place(answer *http.Response, asked int64) (start, total int64
 	}
 	start, whole, ok := parseContentRange(answer.Header.Get("Content-Range"))
 	if !ok || start != asked {
-		return 0, 0, fmt.Errorf("the server sends %q, want the bytes from %d on", answer.Header.Get("Content-Range"), asked)
+		return 0, 0, fmt.Errorf("the server sends the range %q, want bytes from %d on", answer.Header.Get("Content-Range"), asked)
 	}
 	if d.unchecked && (version == "" || version != d.version) {
-		return 0, 0, errors.New("the file changed between two parts of it")
+		return 0, 0, errors.New("the file changed during the download")
 	}
 	if total < 0 {
 		total = max(whole, start+answer.ContentLength)
@@ -265,7 +265,7 @@ func parseContentRange(s string) (start, size int64, ok bool) {
 
 func wrongSize(got, want int64) error {
 	if got > want {
-		return fmt.Errorf("damaged: more than the %d bytes that the hub tells", want)
+		return fmt.Errorf("damaged: more than the %d bytes reported by the hub", want)
 	}
 	return fmt.Errorf("%d bytes, want %d: %w", got, want, io.ErrUnexpectedEOF)
 }

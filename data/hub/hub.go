@@ -57,7 +57,7 @@ type Request struct {
 // Downloads resume where they stopped, are checked against the repository's hashes, and are stored atomically.
 func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if !IsID(r.ID) {
-		return "", fault.NotFound("hub: %q is no repository name, want owner/name", r.ID)
+		return "", fault.NotFound("hub: %q is not a repository name, want owner/name", r.ID)
 	}
 	if r.Revision == "" {
 		r.Revision = "main"
@@ -67,7 +67,7 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 		return dir, nil
 	}
 	if h.Offline {
-		return "", fault.NotFound("hub: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
+		return "", fault.NotFound("hub: %s %s is not in %s, and HF_HUB_OFFLINE forbids downloading it", r.Kind, r.ID, h.Cache)
 	}
 	listing, err := repo.list(ctx)
 	if err != nil {
@@ -75,7 +75,7 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	}
 	wanted := listing.wanted(&r)
 	if len(wanted) == 0 {
-		return "", &noFilesError{fmt.Sprintf("hub: %s %s at %s has no file that could be read", r.Kind, r.ID, h.Endpoint)}
+		return "", &noFilesError{fmt.Sprintf("hub: %s %s at %s has no usable file", r.Kind, r.ID, h.Endpoint)}
 	}
 	for _, f := range wanted {
 		if err := repo.fetch(ctx, listing.SHA, f); err != nil {
@@ -86,7 +86,7 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 }
 
 // ErrNoFiles matches the error for a repository that exists but has none of the wanted files.
-var ErrNoFiles = errors.New("no wanted file")
+var ErrNoFiles = errors.New("none of the wanted files")
 
 // noFilesError matches ErrNoFiles and fault.ErrNotFound and has its own message.
 type noFilesError struct{ message string }
@@ -228,7 +228,7 @@ func (r *repository) list(ctx context.Context) (*listing, error) {
 		listing.SHA = r.request.Revision
 	}
 	if !filepath.IsLocal(listing.SHA) || strings.ContainsAny(listing.SHA, `/\`) && listing.SHA != r.request.Revision {
-		return nil, fmt.Errorf("hub: %s %s: the hub gives the commit %q", r.request.Kind, r.request.ID, listing.SHA)
+		return nil, fmt.Errorf("hub: %s %s: the hub reports an invalid commit, %q", r.request.Kind, r.request.ID, listing.SHA)
 	}
 	return listing, nil
 }

@@ -192,7 +192,7 @@ func TestFetch_resumes(t *testing.T) {
 	}
 	c := client(t, h)
 	_, err := c.Fetch(t.Context(), wantAll())
-	if err == nil || !strings.Contains(err.Error(), "given up after 5 tries") || !strings.Contains(err.Error(), "resumes after 40000 bytes") || errors.Is(err, fault.ErrNotFound) {
+	if err == nil || !strings.Contains(err.Error(), "gave up after 5 tries") || !strings.Contains(err.Error(), "to resume after 40000 bytes") || errors.Is(err, fault.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	var both sync.WaitGroup
@@ -298,24 +298,24 @@ func TestFetch_errors(t *testing.T) {
 		lost            bool // matches fault.ErrNotFound
 		blind           bool // neither hashes nor sizes
 	}{
-		"a wrong token":            {token: "wrong", want: "401 Unauthorized: private, gated or not there; HF_TOKEN", lost: true},
+		"a wrong token":            {token: "wrong", want: "401 Unauthorized: private, gated, or nonexistent; HF_TOKEN", lost: true},
 		"no token":                 {token: "", want: "HF_TOKEN", lost: true},
 		"a gated file":             {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(403)), want: "403 Forbidden", lost: true},
 		"no such model":            {token: "secret", id: "org/nothing", want: "no such repository", lost: true},
 		"no name":                  {token: "secret", id: "a/b/c", want: "owner/name", lost: true},
 		"a path":                   {token: "secret", id: "../etc", want: "owner/name", lost: true},
-		"a file that is gone":      {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(404)), want: "no such repository, revision or file", lost: true},
-		"no hub":                   {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer("<!doctype html>")}, want: "does HF_ENDPOINT name a hub?", lost: true},
-		"no list":                  {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer(`[1]`)}, want: "no list of files: does HF_ENDPOINT name a hub?", lost: true},
-		"a list of other things":   {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer(`{"sha":1}`)}, want: "no list of files: does HF_ENDPOINT name a hub?", lost: true},
-		"a silent hub":             {token: "secret", file: hubtest.Listing, faults: always(hubtest.Silent), want: "no answer; it is not in the cache either", lost: true},
+		"a file that is gone":      {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(404)), want: "no such repository, revision, or file", lost: true},
+		"no hub":                   {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer("<!doctype html>")}, want: "is HF_ENDPOINT the address of a hub?", lost: true},
+		"no list":                  {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer(`[1]`)}, want: "not a list of files: is HF_ENDPOINT the address of a hub?", lost: true},
+		"a list of other things":   {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer(`{"sha":1}`)}, want: "not a list of files: is HF_ENDPOINT the address of a hub?", lost: true},
+		"a silent hub":             {token: "secret", file: hubtest.Listing, faults: always(hubtest.Silent), want: "no answer; it is also not in the cache", lost: true},
 		"a busy hub":               {token: "secret", file: hubtest.Listing, faults: always(hubtest.Status(429)), want: "429 Too Many Requests: try again later"},
 		"damage":                   {token: "secret", file: "model.safetensors", faults: always(hubtest.Damage), want: "damaged: the hash is"},
 		"damage of a small file":   {token: "secret", file: "sub/config.json", faults: always(hubtest.Damage), want: "damaged: the hash is"},
 		"a longer file":            {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(99)), want: "damaged: more than the 8 bytes"},
 		"a shorter file":           {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(2)), want: "2 bytes, want 8"},
 		"an end that nobody tells": {token: "secret", file: "model.safetensors", faults: []hubtest.Fault{hubtest.Endless(100)}, want: "neither the size nor a hash", blind: true},
-		"a change with each part":  {token: "secret", file: "model.safetensors", faults: changing(), want: "given up after 5 tries: the file changed between two parts", blind: true},
+		"a change with each part":  {token: "secret", file: "model.safetensors", faults: changing(), want: "gave up after 5 tries: the file changed during the download", blind: true},
 		"a redirect that circles":  {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(302, "Location", "")), want: "sub/config.json"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -372,7 +372,7 @@ func TestFetch_unreachable(t *testing.T) {
 	h.Close()
 	firstWait = time.Hour // nothing waits for it
 	for _, c := range []struct{ endpoint, want string }{
-		{h.URL, "cannot reach " + h.URL + ": connect: connection refused; it is not in the cache either: check the network, set HF_ENDPOINT"},
+		{h.URL, "cannot reach " + h.URL + ": connect: connection refused; it is also not in the cache: check the network, set HF_ENDPOINT"},
 		{"hub.test", `HF_ENDPOINT: want an address such as https://huggingface.co, got "hub.test"`},
 		{"ftp://hub.test", "HF_ENDPOINT: want an address"},
 		{"http://[::1", "HF_ENDPOINT: want an address"},

@@ -47,7 +47,7 @@ func (h *Client) retry(ctx context.Context, try func() error) (err error) {
 			return err
 		}
 	}
-	return fmt.Errorf("given up after %d tries: %w", maxTries, err)
+	return fmt.Errorf("gave up after %d tries: %w", maxTries, err)
 }
 
 // waitTime returns the delay after the n-th failure.
@@ -83,7 +83,7 @@ func adviseUnreachable(err error) error {
 	if !errors.As(err, new(*unreachableError)) {
 		return err
 	}
-	return fault.NotFound("%v; it is not in the cache either: check the network, set HF_ENDPOINT to a mirror, or name a local path", err)
+	return fault.NotFound("%v; it is also not in the cache: check the network, set HF_ENDPOINT to a mirror, or use a local path", err)
 }
 
 // networkError describes briefly why a request got no response, without Go's wording for every layer.
@@ -126,7 +126,7 @@ func (h *Client) getListing(ctx context.Context, address string) (*listing, erro
 	l := &listing{}
 	err = l.read(json.NewDecoder(http.MaxBytesReader(nil, answer.Body, maxListing)))
 	if err == errNoListing || errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError)) {
-		return nil, fault.NotFound("%s: no list of files: does HF_ENDPOINT name a hub?", address)
+		return nil, fault.NotFound("%s: not a list of files: is HF_ENDPOINT the address of a hub?", address)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
@@ -134,7 +134,7 @@ func (h *Client) getListing(ctx context.Context, address string) (*listing, erro
 	return l, nil
 }
 
-var errNoListing = errors.New("no list of files")
+var errNoListing = errors.New("not a list of files")
 
 // read decodes an object with sha and siblings one file at a time, so that a long list cannot exhaust memory.
 func (l *listing) read(d *json.Decoder) error {
@@ -236,11 +236,11 @@ func newStatusError(address string, answer *http.Response) error {
 	hint := ""
 	switch answer.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		hint = ": private, gated or not there; HF_TOKEN must belong to an account that may read it"
+		hint = ": private, gated, or nonexistent; HF_TOKEN must belong to an account with access"
 	case http.StatusNotFound:
-		hint = ": no such repository, revision or file"
+		hint = ": no such repository, revision, or file"
 	case http.StatusTooManyRequests:
-		hint = ": try again later; with HF_TOKEN the hub allows more"
+		hint = ": try again later; setting HF_TOKEN raises the hub's limit"
 	}
 	seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
 	return &statusError{answer.StatusCode, time.Duration(seconds) * time.Second, fmt.Sprintf("%s: %s%s", address, answer.Status, hint)}

@@ -75,7 +75,7 @@ func arrowMessages(file *os.File, size int64) (messages *io.SectionReader, kind 
 	}
 	end := size - int64(len(tail))
 	if _, err := file.ReadAt(tail, max(0, end)); err != nil || string(tail[4:]) != arrowMagic {
-		return nil, "file", errors.New("it is cut off: the mark at its end is missing")
+		return nil, "file", errors.New("it is truncated: the magic bytes at the end are missing")
 	}
 	footer := int64(binary.LittleEndian.Uint32(tail))
 	if end -= footer; end < int64(len(head)) {
@@ -335,7 +335,7 @@ func (c arrowColumn) Text(i int) (string, bool, error) {
 		return "", false, fmt.Errorf("is %s, want text", c.DataType())
 	}
 	if len(s) > c.most {
-		return "", false, fmt.Errorf("is longer than %v: raise data.max_row_bytes if that is right", format.Bytes(c.most))
+		return "", false, fmt.Errorf("is longer than %v: raise data.max_row_bytes if that is intended", format.Bytes(c.most))
 	}
 	if !utf8.ValidString(s) {
 		return "", false, errors.New("is not UTF-8 text")
@@ -401,7 +401,7 @@ func appendInts[T int8 | int16 | int64 | uint8 | uint16 | uint32 | uint64](dst [
 	for i, v := range values {
 		n := int32(v)
 		if T(n) != v || (n < 0) != (v < 0) {
-			return dst, fmt.Errorf("element %d is %d, which no token id or label is", i, v)
+			return dst, fmt.Errorf("element %d is %d, which is out of range for a token id or label", i, v)
 		}
 		dst = append(dst, n)
 	}
@@ -490,7 +490,7 @@ func (c arrowColumn) Value(i int) (any, error) {
 // checkLength returns an error for a list that is too long.
 func (c arrowColumn) checkLength(n int64) error {
 	if n > int64(c.most) {
-		return fmt.Errorf("is a list of %d values: raise data.max_row_bytes if that is right", n)
+		return fmt.Errorf("is a list of %d values: raise data.max_row_bytes if that is intended", n)
 	}
 	return nil
 }

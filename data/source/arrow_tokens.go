@@ -49,7 +49,7 @@ func (p *positionWriter) Write(b []byte) (int, error) {
 
 func (p *positionWriter) Seek(offset int64, whence int) (int64, error) {
 	if offset != 0 || whence != io.SeekCurrent {
-		return 0, errors.New("an Arrow file is written from start to end")
+		return 0, errors.New("an Arrow file must be written from start to end")
 	}
 	return p.at, nil
 }
@@ -140,7 +140,7 @@ func (m arrowMessage) tokens() (*Tokens, error) {
 	}
 	for i, end := range t.Offsets {
 		if i == 0 && end != 0 || i > 0 && end < t.Offsets[i-1] || int(end) > len(t.IDs) {
-			return nil, fmt.Errorf("offset %d is %d", i, end)
+			return nil, fmt.Errorf("offset %d has the invalid value %d", i, end)
 		}
 	}
 	return t, nil

@@ -77,7 +77,7 @@ func (c card) choose(name string) (*cardConfig, error) {
 			continue
 		}
 		if chosen >= 0 {
-			return nil, fmt.Errorf("the card has two configurations %s and %s to choose from by default", c[chosen].Name, config.Name)
+			return nil, fmt.Errorf("the card has two default configurations, %s and %s", c[chosen].Name, config.Name)
 		}
 		chosen = i
 	}
@@ -86,11 +86,11 @@ func (c card) choose(name string) (*cardConfig, error) {
 		if name != "" {
 			what = fmt.Sprintf("no configuration %q", name)
 		}
-		return nil, fault.NotFound("%s: name one as id:configuration:split: %s", what, strings.Join(have, ", "))
+		return nil, fault.NotFound("%s: choose one, as in id:configuration:split: %s", what, strings.Join(have, ", "))
 	}
 	for _, key := range unreadable {
 		if _, ok := c[chosen].Others[key]; ok {
-			return nil, fmt.Errorf("the card's configuration %s sets %s, which is not supported: name the files instead", c[chosen].Name, key)
+			return nil, fmt.Errorf("the card's configuration %s sets %s, which is not supported: list the files instead", c[chosen].Name, key)
 		}
 	}
 	return &c[chosen], nil
@@ -106,7 +106,7 @@ func (c *cardConfig) settings() (s selection, err error) {
 	case "document":
 		s.format = "text:file"
 	default:
-		return s, fmt.Errorf("the card's configuration %s has sample_by: %s, want line, paragraph or document", c.Name, c.SampleBy)
+		return s, fmt.Errorf("the card's configuration %s has sample_by: %s, want line, paragraph, or document", c.Name, c.SampleBy)
 	}
 	return s, nil
 }
@@ -119,7 +119,7 @@ type splitPatterns struct {
 
 // patterns parses data_files: a pattern, a list of patterns, a list of {split, path}, or a map from splits to patterns.
 func (c *cardConfig) patterns() (list []splitPatterns, err error) {
-	wrong := fmt.Errorf("data_files of configuration %s: want a pattern, a list of patterns or a list of {split, path}", c.Name)
+	wrong := fmt.Errorf("data_files of configuration %s: want a pattern, a list of patterns, or a list of {split, path}", c.Name)
 	switch n := &c.DataFiles; n.Kind {
 	case 0:
 		return nil, nil
@@ -182,7 +182,7 @@ func oneOrMany(n *yaml.Node) (list []string, ok bool) {
 func (s splitPatterns) files(names []string, folder string) (found []string, err error) {
 	for _, pattern := range s.patterns {
 		if strings.Contains(pattern, "://") {
-			return nil, fmt.Errorf("the card names %s: addresses are not read", pattern)
+			return nil, fmt.Errorf("the card names %s, but URLs are not supported", pattern)
 		}
 		whole := path.Join(folder, pattern)
 		some := false
@@ -192,7 +192,7 @@ func (s splitPatterns) files(names []string, folder string) (found []string, err
 			}
 		}
 		if !some && !hasPattern(pattern) {
-			return nil, fault.NotFound("the card names %s, and there is no such file", pattern)
+			return nil, fault.NotFound("the card names %s, but there is no such file", pattern)
 		}
 	}
 	return found, nil

@@ -47,7 +47,7 @@ func openCSV(ctx context.Context, f *File) (*csvReader, error) {
 func (r *csvReader) header() error {
 	header, line, err := r.in.record()
 	if err == io.EOF {
-		err = errors.New("empty, want a header line")
+		err = errors.New("the file is empty, want a header line")
 	}
 	if err != nil {
 		return r.source.at("line "+strconv.Itoa(line), r.fault(err))
@@ -89,7 +89,7 @@ func (r *csvReader) Next(ctx context.Context) (*Block, error) {
 	}
 	for name := range r.twice {
 		if r.wanted[name] {
-			return nil, fmt.Errorf("data: %s: the header names the column %q twice", r.source.Path, name)
+			return nil, fmt.Errorf("data: %s: the header contains the column %q twice", r.source.Path, name)
 		}
 	}
 	if r.failed != nil {
@@ -103,7 +103,7 @@ func (r *csvReader) Next(ctx context.Context) (*Block, error) {
 			break
 		}
 		if err == nil && len(row) > len(r.names) {
-			err = fmt.Errorf("%s, and the header names %s", format.Counted(len(row), "field"), format.Counted(len(r.names), "column"))
+			err = fmt.Errorf("%s, but the header has %s", format.Counted(len(row), "field"), format.Counted(len(r.names), "column"))
 		}
 		if err != nil {
 			r.failed = r.source.at("line "+strconv.Itoa(line), r.fault(err))
@@ -152,7 +152,7 @@ type csvScanner struct {
 
 var (
 	errRowTooLong = errors.New("row too long")
-	errOpenQuote  = errors.New("a quoted field does not end")
+	errOpenQuote  = errors.New("unterminated quoted field")
 )
 
 // record returns the fields of the next record and the line where it begins, or io.EOF after the last one.

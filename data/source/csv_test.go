@@ -99,11 +99,11 @@ func TestCSV_delimiters(t *testing.T) {
 
 func TestCSV_faults(t *testing.T) {
 	for content, want := range map[string]string{
-		"text\n\"a\nb\n":           "line 2: a quoted field does not end",
-		"text,x\na,b\n\"c\n\",d,e": "line 3: 3 fields, and the header names 2 columns",
+		"text\n\"a\nb\n":           "line 2: unterminated quoted field",
+		"text,x\na,b\n\"c\n\",d,e": "line 3: 3 fields, but the header has 2 columns",
 		"text,x\na,b,\n":           "line 2: 3 fields",
-		"text,id,text\na,1,b\n":    `the header names the column "text" twice`,
-		"\n\n":                     "empty, want a header line",
+		"text,id,text\na,1,b\n":    `the header contains the column "text" twice`,
+		"\n\n":                     "the file is empty, want a header line",
 		strings.Repeat(",", 1<<17): "line 1: more than 65,536 fields",
 	} {
 		_, _, err := read(t, testfile.Write(t, "a.csv", content), Config{})

@@ -54,14 +54,14 @@ func decodeText(ctx context.Context, in *bufio.Reader, encoding string) (io.Read
 		big := len(head) > 1 && head[0] == 0 && head[1] != 0
 		switch {
 		case bytes.HasPrefix(head, []byte("\xFF\xFE\x00\x00")):
-			return nil, errors.New("is UTF-32, which is not read: convert it to UTF-8")
+			return nil, errors.New("is UTF-32, which is not supported: convert it to UTF-8")
 		case bytes.HasPrefix(head, []byte("\xFF\xFE")), bytes.HasPrefix(head, []byte("\xFE\xFF")):
 			big = head[0] == 0xFE
 			in.Discard(2)
 		}
 		d.decode = utf16Decoder{big}.decode
 	default:
-		return nil, fmt.Errorf("the encoding %q is not known", encoding)
+		return nil, fmt.Errorf("unknown encoding %q", encoding)
 	}
 	return d, nil
 }
@@ -165,9 +165,9 @@ func (d *decoder) invalid(rest []byte) error {
 	if d.name == "utf-16" {
 		shown = rest[:min(len(rest), 2)]
 	}
-	problem := fmt.Sprintf("the byte 0x%X is not %s text", shown, strings.ToUpper(d.name))
+	problem := fmt.Sprintf("byte 0x%X is not valid %s", shown, strings.ToUpper(d.name))
 	if d.name == "utf-8" {
-		problem += ": name its encoding by data.encoding, such as latin-1, windows-1252 or utf-16"
+		problem += ": set data.encoding to its encoding, such as latin-1, windows-1252, or utf-16"
 	}
 	return &encodingError{d.line, problem}
 }

@@ -51,22 +51,22 @@ func TestEncodings(t *testing.T) {
 // Text that is invalid in its encoding is rejected with its line; the rows before it are read.
 func TestEncodings_faults(t *testing.T) {
 	for _, c := range []struct{ name, encoding, content, want string }{
-		{"a.csv", "", "text,author\nok,Ann\ncaf\xE9,Bob\n", "line 3: the byte 0xE9 is not UTF-8 text: name its encoding by data.encoding"},
+		{"a.csv", "", "text,author\nok,Ann\ncaf\xE9,Bob\n", "line 3: byte 0xE9 is not valid UTF-8: set data.encoding to its encoding"},
 		{"a.csv", "", "text\r\rok\r\rcaf\xE9\r", "line 5"},
 		{"a.jsonl", "", row("ok") + "\n" + row("caf\xE9"), "line 3"},
 		{"a.json", "", "[" + row("ok") + "," + row("caf\xE9") + "]", "line 2"},
 		{"a.txt", "", "ok\n" + strings.Repeat("x", bufferBytes) + "\ncaf\xE9", "line 3"},
-		{"a.txt", "", "ok\ncaf\xC3", "line 2: the byte 0xC3"},
-		{"a.txt", "windows-1252", "ok\n\x81", "line 2: the byte 0x81 is not WINDOWS-1252 text"},
+		{"a.txt", "", "ok\ncaf\xC3", "line 2: byte 0xC3"},
+		{"a.txt", "windows-1252", "ok\n\x81", "line 2: byte 0x81 is not valid WINDOWS-1252"},
 		{"a.txt", "utf-16", "\xFF\xFEo\x00k\x00\n\x00a\x00\n\x00x", "line 3"},
 		{"a.txt", "utf-16", "\xFF\xFEo\x00k\x00\n\x00\x00\xDC\n\x00", "line 2"},
 		{"a.txt", "", "\xFF\xFEa\x00", "looks like UTF-16: set data.encoding to utf-16"},
 		{"a.txt", "", "a\x00b\x00c\x00d\x00", "looks like UTF-16"},
 		{"a.txt", "utf-16", "\xFF\xFE\x00\x00a\x00\x00\x00", "is UTF-32"},
-		{"a.zip", "", "PK\x03\x04", "is a zip archive, which is not read: unpack it"},
-		{"a.txt.xz", "", "\xFD7zXZ\x00", "is compressed by xz, which is not read: unpack it"},
-		{"a.txt.gz", "", "a\n", "no data compressed as .gz"},
-		{"a.txt", "ebcdic", "a", `the encoding "ebcdic" is not known: set data.encoding to one of utf-8`},
+		{"a.zip", "", "PK\x03\x04", "is a zip archive, which is not supported: unpack it"},
+		{"a.txt.xz", "", "\xFD7zXZ\x00", "is compressed with xz, which is not supported: unpack it"},
+		{"a.txt.gz", "", "a\n", "not compressed as .gz"},
+		{"a.txt", "ebcdic", "a", `unknown encoding "ebcdic": set data.encoding to one of utf-8`},
 	} {
 		got, _, err := read(t, testfile.Write(t, c.name, c.content), Config{Encoding: c.encoding})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.name) {

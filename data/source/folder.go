@@ -56,7 +56,7 @@ func (r splitRequest) choose(names []string, c card, format string) (s selection
 		return s, err
 	}
 	if len(files) == 0 {
-		return s, fault.NotFound("split %s has no file with one of the endings %s", split, strings.Join(endings(), ", "))
+		return s, fault.NotFound("split %s has no file with one of the extensions %s", split, strings.Join(endings(), ", "))
 	}
 	if format == "auto" || format == "" {
 		s.files, s.left = oneKind(files)
@@ -64,7 +64,7 @@ func (r splitRequest) choose(names []string, c card, format string) (s selection
 		s.files, s.left = ofFormat(files, format)
 	}
 	if len(s.files) == 0 {
-		return s, fault.NotFound("no data among %s", strings.Join(files, ", "))
+		return s, fault.NotFound("no data files among %s", strings.Join(files, ", "))
 	}
 	return s, nil
 }
@@ -83,7 +83,7 @@ func (r splitRequest) pick(have []string) (string, error) {
 	if r.split == "" && len(have) == 1 {
 		return have[0], nil
 	}
-	return "", fault.NotFound("no split %s: name one of %s, as in path:%s", want, strings.Join(have, ", "), have[len(have)-1])
+	return "", fault.NotFound("no split %s: choose one of %s, as in path:%s", want, strings.Join(have, ", "), have[len(have)-1])
 }
 
 // fromPatterns chooses files by the patterns in a card.
@@ -270,7 +270,7 @@ func folderFiles(dir string, r splitRequest, format string) (s selection, err er
 		return s, fmt.Errorf("data: %w", err)
 	}
 	if !slices.ContainsFunc(names, isData) {
-		return s, fault.NotFound("data: %s: no file ends in %s", dir, strings.Join(endings(), ", "))
+		return s, fault.NotFound("data: %s: no file with extension %s", dir, strings.Join(endings(), ", "))
 	}
 	c, err := folderCard(dir)
 	if err == nil {
@@ -325,7 +325,7 @@ func savedFiles(dir string, r splitRequest) (s selection, saved bool, err error)
 			return s, true, err
 		}
 		if !filepath.IsLocal(split) {
-			return s, true, fmt.Errorf("dataset_dict.json: %q is no name of a split", split)
+			return s, true, fmt.Errorf("dataset_dict.json: %q is not a valid split name", split)
 		}
 		dir, r.split = filepath.Join(dir, split), ""
 	} else {
@@ -333,10 +333,10 @@ func savedFiles(dir string, r splitRequest) (s selection, saved bool, err error)
 	}
 	names, saved, err := savedNames(dir)
 	if err == nil && !saved && splits.Splits != nil {
-		err = fmt.Errorf("%s: no state.json that names the files", filepath.Base(dir))
+		err = fmt.Errorf("%s: no state.json that lists the files", filepath.Base(dir))
 	}
 	if err == nil && r.split != "" && saved {
-		err = fault.NotFound("is one split, saved by save_to_disk; leave :%s out", r.split)
+		err = fault.NotFound("is a single split, saved by save_to_disk; omit :%s", r.split)
 	}
 	for _, n := range names {
 		s.files = append(s.files, filepath.Join(dir, n))
@@ -356,11 +356,11 @@ func savedNames(dir string) (names []string, saved bool, err error) {
 		return nil, false, nil
 	}
 	if len(state.Indices) > 0 {
-		return nil, true, errors.New("state.json names a file of indices, which is not supported: save the data set again")
+		return nil, true, errors.New("state.json names an indices file, which is not supported: call flatten_indices() and save the dataset again")
 	}
 	for _, f := range state.Files {
 		if !filepath.IsLocal(f.Filename) {
-			return nil, true, fmt.Errorf("state.json: %q is no file of the folder", f.Filename)
+			return nil, true, fmt.Errorf("state.json: %q is not a file in the folder", f.Filename)
 		}
 		names = append(names, f.Filename)
 	}

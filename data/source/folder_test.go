@@ -90,8 +90,8 @@ func TestFolders(t *testing.T) {
 		{"a license is never data", map[string]string{"data.json": `[{"text":"a"},{"text":"b"}]`, "LICENSE.txt": "You may."}, "", "a|b", ""},
 		{"nor are several", map[string]string{"t.csv": "text\na\n", "LICENSE.txt": "x", "NOTICE.txt": "y", "readme.txt": "z"}, "", "a", ""},
 		{"nor among texts", map[string]string{"a.txt": "a", "licence-mit.txt": "You may.", "mit_license.txt": "x", "THIRD-PARTY-NOTICES.txt": "y"}, "", "a", "licence-mit.txt"},
-		{"nor alone", map[string]string{"LICENSE.txt": "x"}, "", "!no data among LICENSE.txt", ""},
-		{"nor by a pattern", map[string]string{"LICENSE.txt": "x", "a.log": "y"}, "/*.txt", "!no data among", ""},
+		{"nor alone", map[string]string{"LICENSE.txt": "x"}, "", "!no data files among LICENSE.txt", ""},
+		{"nor by a pattern", map[string]string{"LICENSE.txt": "x", "a.log": "y"}, "/*.txt", "!no data files among", ""},
 		{"one kind in several endings", map[string]string{"a.jsonl": row("a"), "b.ndjson": row("b"), "c.jsonl.gz": zipped(row("c")), "d.json": row("d")}, "", "a|b|c|d", ""},
 		{"most files", map[string]string{"a.jsonl": row("a"), "b.csv": "text\nb\n", "c.csv": "text\nc\n", "d.txt": "d"}, "", "b|c", "a.jsonl, d.txt"},
 		{"a draw", map[string]string{"a.jsonl": row("a"), "b.csv": "text\nb\n", "c.txt": "c"}, "", "a", "b.csv, c.txt"},
@@ -120,7 +120,7 @@ func TestFolders(t *testing.T) {
 		}, "", "a", ""},
 		{"caches without state.json", map[string]string{"a.arrow": arrowStream("a"), "cache-66005f5b7c7f25f0.arrow": arrowStream("no"), "cache-66005f5b7c7f25f0_00001_of_00002.arrow": arrowStream("no")}, "", "a", ""},
 		{"a saved file that is gone", map[string]string{"state.json": `{"_data_files":[{"filename":"a.arrow"}]}`}, "", "!a.arrow", ""},
-		{"a saved file elsewhere", map[string]string{"state.json": `{"_data_files":[{"filename":"../a.arrow"}]}`}, "", "!no file of the folder", ""},
+		{"a saved file elsewhere", map[string]string{"state.json": `{"_data_files":[{"filename":"../a.arrow"}]}`}, "", "!not a file in the folder", ""},
 
 		{"a card", map[string]string{"README.md": card("data_files: a/*.jsonl"), "a/x.jsonl": row("a"), "b/y.jsonl": row("b")}, "", "a", ""},
 		{"a card with CRLF", map[string]string{"README.md": strings.ReplaceAll(card("data_files: a/*.jsonl"), "\n", "\r\n"), "a/x.jsonl": row("a"), "b/y.jsonl": row("b")}, "", "a", ""},
@@ -149,7 +149,7 @@ func TestFolders(t *testing.T) {
 		{"shards", map[string]string{"data/forget-00000-of-00001.jsonl": row("f"), "data/train-00000-of-00001.jsonl": row("a"), "data/extra.jsonl": row("e"), "train/x.jsonl": row("x")}, "", "a", ""},
 		{"a separate split", map[string]string{"data/forget-00000-of-00001.jsonl": row("f"), "data/train-00000-of-00001.jsonl": row("a")}, ":forget", "f", ""},
 		{"the only split", map[string]string{"test.jsonl": row("a")}, "", "a", ""},
-		{"no split to train on", map[string]string{"test.jsonl": row("a"), "dev.jsonl": row("b")}, "", "!no split train: name one of validation, test, as in path:test", ""},
+		{"no split to train on", map[string]string{"test.jsonl": row("a"), "dev.jsonl": row("b")}, "", "!no split train: choose one of validation, test, as in path:test", ""},
 		{"no such split", map[string]string{"train.jsonl": row("a")}, ":tset", "!no split tset", ""},
 
 		{"a pattern at any depth", map[string]string{"a.jsonl": row("a"), "x/b.jsonl": row("b"), "x/y/c.jsonl": row("c"), "x/.h/d.jsonl": row("d")}, "/**/*.jsonl", "a|b|c", ""},

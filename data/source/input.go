@@ -72,7 +72,7 @@ const maxWindow = 128 << 20
 // zipMagic begins a zip archive.
 const zipMagic = "PK\x03\x04"
 
-var errZip = errors.New("is a zip archive, which is not read: unpack it")
+var errZip = errors.New("is a zip archive, which is not supported: unpack it")
 
 // decompress returns the content of a file that may be compressed. The first bytes decide, not the name.
 func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) {
@@ -92,12 +92,12 @@ func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) 
 	case begins("\x04\x22\x4D\x18"):
 		content = lz4.NewReader(in)
 	case begins("\xFD7zXZ\x00"):
-		err = errors.New("is compressed by xz, which is not read: unpack it")
+		err = errors.New("is compressed with xz, which is not supported: unpack it")
 	case begins(zipMagic):
 		err = errZip
 	default:
 		if ending := strings.ToLower(filepath.Ext(t.source.Path)); slices.Contains(compressions, ending) {
-			return nil, fmt.Errorf("is not what its name ends in: no data compressed as %s", ending)
+			return nil, fmt.Errorf("does not match its extension: not compressed as %s", ending)
 		}
 		return in, nil
 	}
@@ -135,7 +135,7 @@ func (f *File) maxRow() int {
 
 // tooLong returns the error for a row, or another unit, that is too long.
 func (f *File) tooLong(what string) error {
-	return fmt.Errorf("%s is longer than %v: raise data.max_row_bytes if that is right", what, format.Bytes(f.maxRow()))
+	return fmt.Errorf("%s is longer than %v: raise data.max_row_bytes if that is intended", what, format.Bytes(f.maxRow()))
 }
 
 // line appends a line, including its end, to buffer, up to the maximum row length. what names the line in errors.

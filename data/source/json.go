@@ -287,7 +287,7 @@ func withoutNonFinite(raw []byte) (out []byte) {
 // ParseJSON parses a value. Whole numbers become int64 or uint64, and objects keep the order of their keys.
 func ParseJSON(raw []byte) (any, error) {
 	if half := loneSurrogate(raw); half != "" {
-		return nil, fmt.Errorf("%s is half a character: the text cannot be read", half)
+		return nil, fmt.Errorf("%s is half of a surrogate pair: the text is invalid", half)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -402,7 +402,7 @@ func (c valueColumn) Ints(dst []int32, i int) ([]int32, bool, error) {
 	for j, v := range list {
 		n, ok := v.(int64)
 		if !ok || n < math.MinInt32 || n > math.MaxInt32 {
-			return dst, false, fmt.Errorf("element %d is %s, want an integer of 32 bits", j, fault.Value(v))
+			return dst, false, fmt.Errorf("element %d is %s, want a 32-bit integer", j, fault.Value(v))
 		}
 		dst = append(dst, int32(n))
 	}
@@ -417,7 +417,7 @@ func KindOf(v any) string {
 	case nil:
 		return "null"
 	case bool:
-		return "a truth value"
+		return "a boolean"
 	case int64, uint64, float64:
 		return "a number"
 	case string:

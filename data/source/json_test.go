@@ -43,8 +43,8 @@ func TestJSON(t *testing.T) {
 
 func TestJSON_faults(t *testing.T) {
 	for content, want := range map[string]string{
-		row("a") + "\n" + `{"text":`:              "line 3: the object does not end: the file is cut off",
-		row("a") + `{"text":"b` + "\n" + row("c"): "line 2: a text does not end on its line",
+		row("a") + "\n" + `{"text":`:              "line 3: the object is not terminated: the file is truncated",
+		row("a") + `{"text":"b` + "\n" + row("c"): "line 2: a string is not terminated on its line",
 		row("a") + "7\n":                          `line 2: want an object, got "7"`,
 		row("a") + "[1]\n":                        "line 2: want an object, got a list",
 		row("a") + `"b"`:                          "line 2: want an object, got a text",
@@ -52,10 +52,10 @@ func TestJSON_faults(t *testing.T) {
 		row("a") + "null\n":                       `got "null"`,
 		`{"text":"a"},` + "\n" + row("b"):         `line 1: want an object, got ","`,
 		"{\n\"text\": \"a\",\n\"x\": tru\n}":      "line 3: the object is not JSON",
-		`{"text":"a\ud800"}`:                      `line 1: column "text": \ud800 is half a character`,
-		`{"text":"\udc00\ud800"}`:                 "half a character",
+		`{"text":"a\ud800"}`:                      `line 1: column "text": \ud800 is half of a surrogate pair`,
+		`{"text":"\udc00\ud800"}`:                 "half of a surrogate pair",
 		`{'text':'a'}`:                            "line 1: the object is not JSON",
-		"[" + row("a") + "," + row("b"):           "line 3, element 2: the array does not end",
+		"[" + row("a") + "," + row("b"):           "line 3, element 2: the array is not terminated",
 		"[" + row("a") + ",]":                     "line 2, element 2: want an object after the comma",
 		"[" + row("a") + row("b") + "]":           "want a comma or the end of the array",
 		"[" + row("a") + "] x":                    "line 2: text after the end of the array",

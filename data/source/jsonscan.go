@@ -81,7 +81,7 @@ func (s *jsonScanner) next() ([]byte, error) {
 // cut returns the error for a file that ends in the middle of something.
 func (s *jsonScanner) cut(err error, what string) error {
 	if err == io.EOF {
-		return fmt.Errorf("%s does not end: the file is cut off", what)
+		return fmt.Errorf("%s is not terminated: the file is truncated", what)
 	}
 	return err
 }
@@ -157,7 +157,7 @@ func (e *valueEnd) find(part []byte) (n int, found bool, err error) {
 				return i + 1, true, nil
 			}
 		case e.inText && b == '\n':
-			return 0, false, errors.New("a text does not end on its line: the object is damaged")
+			return 0, false, errors.New("a string is not terminated on its line: the object is damaged")
 		case e.inText:
 		case b == '"':
 			e.inText = true

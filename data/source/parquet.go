@@ -159,7 +159,7 @@ func (r *parquetReader) block(want int64) (*Block, error) {
 	b.free = func() { record.Release(); r.memory.release() }
 	if r.done > want {
 		b.Release()
-		return nil, fmt.Errorf("more than the %d rows that the footer promises", want)
+		return nil, fmt.Errorf("more rows than the %d given in the footer", want)
 	}
 	group := r.group
 	b.place = func(i int) string { return fmt.Sprintf("row group %d, row %d", group, start+i) }

@@ -77,7 +77,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 	out := make([]FileSet, 0, len(inputs))
 	for _, in := range inputs {
 		if in.Weight < 0 {
-			return nil, fmt.Errorf("data: %s: weight %v, want above 0", in.Path, in.Weight)
+			return nil, fmt.Errorf("data: %s: weight must be positive, got %v", in.Path, in.Weight)
 		}
 		s, err := c.find(ctx, in.Path)
 		if err != nil {
@@ -87,7 +87,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 			s.left = slices.DeleteFunc(s.left, isPaperwork) // nobody expects those to be read
 		}
 		if len(s.left) > 0 {
-			c.warn("data: %s: reads %s; skips %s", in.Path, countFiles(s.files), shortList(s.left))
+			c.warn("data: %s: reading %s; skipping %s", in.Path, countFiles(s.files), shortList(s.left))
 		}
 		set := FileSet{Weight: in.Weight}
 		if set.Weight == 0 {
@@ -110,7 +110,7 @@ func CheckOutput(inputs []FileSet, output string) error {
 	for _, set := range inputs {
 		for _, f := range set.Files {
 			if atomicfile.Overwrites(output, f.Path) {
-				return fault.Fault{Path: "output", Problem: output + " is read by this command and would be overwritten; name another"}
+				return fault.Fault{Path: "output", Problem: output + " is an input of this command and would be overwritten; choose another name"}
 			}
 		}
 	}
@@ -151,7 +151,7 @@ func (c *Config) file(path string, s selection) (*File, error) {
 		encoding = s.encoding
 	}
 	if f.Encoding = canonicalEncoding(encoding); f.Encoding == "" {
-		return nil, fmt.Errorf("data: %s: the encoding %q is not known: set data.encoding to one of %s", path, encoding, strings.Join(encodings, ", "))
+		return nil, fmt.Errorf("data: %s: unknown encoding %q: set data.encoding to one of %s", path, encoding, strings.Join(encodings, ", "))
 	}
 	f.Delimiter = unescapeTab(cmp.Or(c.CSVDelimiter, s.delimiter))
 	return f, nil
@@ -161,7 +161,7 @@ func (c *Config) file(path string, s selection) (*File, error) {
 func (c *Config) find(ctx context.Context, path string) (s selection, err error) {
 	path = strings.TrimPrefix(path, "hf://datasets/")
 	if strings.Contains(path, "://") {
-		return s, fault.NotFound("data: %s: addresses are not read: download the file, or name a data set as owner/name", path)
+		return s, fault.NotFound("data: %s: URLs are not supported: download the file, or name a dataset as owner/name", path)
 	}
 	info, err := os.Stat(path)
 	_, missing := os.Lstat(path)
@@ -221,7 +221,7 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 		kept, left = data, nil
 	}
 	if s.files, s.left = kept, append(s.left, left...); len(s.files) == 0 {
-		return s, fault.NotFound("data: %s: no data among %s", pattern, shortList(s.left))
+		return s, fault.NotFound("data: %s: no data files among %s", pattern, shortList(s.left))
 	}
 	return s, nil
 }
@@ -244,7 +244,7 @@ func parseSource(path string) (id string, r splitRequest, err error) {
 	case 3:
 		r.config, r.split = parts[1], parts[2]
 	default:
-		return "", r, fault.NotFound("data: %s: want id, id:split or id:config:split", path)
+		return "", r, fault.NotFound("data: %s: want id, id:split, or id:config:split", path)
 	}
 	return path[:start] + parts[0], r, nil
 }
@@ -296,7 +296,7 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 	}
 	dir, err := h.Fetch(ctx, request)
 	if refused != nil {
-		return s, fmt.Errorf("data: data set %s: %w", id, refused)
+		return s, fmt.Errorf("data: dataset %s: %w", id, refused)
 	}
 	if errors.Is(err, fault.ErrNotFound) && !errors.Is(err, hub.ErrNoFiles) {
 		return s, fmt.Errorf("data: no file or directory %s; %w", id, err)
@@ -327,7 +327,7 @@ func hubCard(ctx context.Context, h *hub.Client, request hub.Request) (card, err
 		c, err = parseCard(string(raw))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("data: data set %s: %s: %w", request.ID, name, err)
+		return nil, fmt.Errorf("data: dataset %s: %s: %w", request.ID, name, err)
 	}
 	return c, nil
 }

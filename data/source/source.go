@@ -118,7 +118,7 @@ func formatOf(path string) (string, error) {
 	case bytes.HasPrefix(head, []byte(zipMagic)):
 		return "", fmt.Errorf("data: %s: %w", path, errZip)
 	}
-	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
+	return "", fmt.Errorf("data: %s: cannot tell the format from the name: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
 }
 
 // Open returns a reader for the file's rows. It fails once ctx is done.
@@ -145,7 +145,7 @@ func NoColumn(path, name string, have []string) error {
 	hint := ";"
 	for _, c := range have {
 		if parts := strings.FieldsFunc(c, func(r rune) bool { return strings.ContainsRune(";\t|,", r) }); len(parts) > 1 && slices.Contains(parts, name) {
-			return fault.NotFound("data: %s: no column %q; the header is %q: set data.csv_delimiter to what separates its names", path, name, strings.Join(have, ","))
+			return fault.NotFound("data: %s: no column %q; the header is %q: set data.csv_delimiter to its delimiter", path, name, strings.Join(have, ","))
 		}
 	}
 	if near := spelling.Nearest(name, have); near != "" {

@@ -167,7 +167,7 @@ func TestRows_faults(t *testing.T) {
 			}
 		}
 	}
-	for path, want := range map[string]string{"no/such/file.parquet": "no such file", "none-*.jsonl": "no file matches", "a[*": "syntax error in pattern", "a:b:c:d": "want id, id:split", "https://x.test/a.jsonl": "addresses are not read"} {
+	for path, want := range map[string]string{"no/such/file.parquet": "no such file", "none-*.jsonl": "no file matches", "a[*": "syntax error in pattern", "a:b:c:d": "want id, id:split", "https://x.test/a.jsonl": "URLs are not supported"} {
 		if err := lastError(t, path); !errors.Is(err, fault.ErrNotFound) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want ErrNotFound with %q", path, err, want)
 		}

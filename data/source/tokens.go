@@ -89,7 +89,7 @@ func NewTokenWriter(w io.Writer, name string) (TokenWriter, error) {
 	case ".parquet":
 		return &parquetTokens{out: plainWriter{Writer: w}}, nil
 	default:
-		return nil, fmt.Errorf("data: %s: want a name that ends in .jsonl or .parquet, got %q", name, ending)
+		return nil, fmt.Errorf("data: %s: want a file name that ends in .jsonl or .parquet, got %q", name, ending)
 	}
 }
 

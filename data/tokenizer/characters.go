@@ -141,7 +141,7 @@ func (m *metaspace) apply(s string, first, origins bool) normalText {
 func newMetaspace(c component) (*metaspace, error) {
 	m := &metaspace{replacement: c.Replacement, prepend: "always"}
 	if utf8.RuneCountInString(m.replacement) != 1 {
-		return nil, fmt.Errorf("step Metaspace: replacement %q is not one character", c.Replacement)
+		return nil, fmt.Errorf("step Metaspace: replacement %q is not a single character", c.Replacement)
 	}
 	if c.PrependScheme != "" {
 		m.prepend = c.PrependScheme
@@ -149,10 +149,10 @@ func newMetaspace(c component) (*metaspace, error) {
 	switch m.prepend {
 	case "always", "first", "never":
 	default:
-		return nil, fmt.Errorf("step Metaspace: prepend_scheme %q is not known", m.prepend)
+		return nil, fmt.Errorf("step Metaspace: unknown prepend_scheme %q", m.prepend)
 	}
 	if c.AddPrefixSpace != nil && !*c.AddPrefixSpace && m.prepend != "never" {
-		return nil, errors.New("step Metaspace: add_prefix_space is false, but prepend_scheme is not never")
+		return nil, errors.New("step Metaspace: add_prefix_space is false, so prepend_scheme must be never")
 	}
 	return m, nil
 }

@@ -212,7 +212,7 @@ func templateValue(v any) (jinja.Value, error) {
 	case map[string]any:
 		return templateDict(slices.Sorted(maps.Keys(v)), func(key string) any { return v[key] })
 	}
-	return nil, fmt.Errorf("a %T cannot be given to a template", v)
+	return nil, fmt.Errorf("cannot pass a %T to a template", v)
 }
 
 func templateDict(keys []string, value func(key string) any) (jinja.Value, error) {

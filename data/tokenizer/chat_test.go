@@ -225,7 +225,7 @@ func TestCheckKeys(t *testing.T) {
 // Generation marks in a macro count. If other text of the macro precedes them, their position is unknown.
 func TestAnswers_macro(t *testing.T) {
 	source := "{%% macro say(m) %%}%s{%% generation %%}{{ m.content }}{%% endgeneration %%}{%% endmacro %%}a|{%% for m in messages %%}{{ say(m) }}|{%% endfor %%}"
-	for prefix, want := range map[string]string{"": "[{2 4} {5 7}] <nil>", "x": "[] chat template: line 1: the place of this generation block in the output is unknown"} {
+	for prefix, want := range map[string]string{"": "[{2 4} {5 7}] <nil>", "x": "[] chat template: line 1: the position of this generation block in the output is unknown"} {
 		r, err := chatTemplate(t, fmt.Sprintf(source, prefix)).Render(t.Context(), conversation(t, `[{"role": "a", "content": "Hi"}, {"role": "a", "content": "Yo"}]`))
 		if err != nil {
 			t.Fatal(err)

@@ -327,7 +327,7 @@ func parseToken(raw json.RawMessage, special bool) (addedToken, error) {
 		Normalized *bool `json:"normalized"`
 	}{addedToken: addedToken{Special: special}}
 	if err := json.Unmarshal(raw, &object); err != nil {
-		return a, errors.New("want a text, or an object with content")
+		return a, errors.New("want a string, or an object with content")
 	}
 	a = object.addedToken
 	a.ID, a.Normalized = -1, !a.Special
@@ -362,10 +362,10 @@ func (t *Tokenizer) addConfigured(tokens []addedToken) error {
 		made[a.Content] = next
 		next++
 		if named >= 0 && named != a.ID {
-			return fmt.Errorf("added token %q has id %d, but the next id after tokenizer.json's is %d: add the token to tokenizer.json", a.Content, named, a.ID)
+			return fmt.Errorf("added token %q has id %d, but the next free id in tokenizer.json is %d: add the token to tokenizer.json", a.Content, named, a.ID)
 		}
 		if token := t.Token(int(a.ID)); token != "" {
-			return fmt.Errorf("added token %q would get id %d, which is that of %q: add the token to tokenizer.json", a.Content, a.ID, token)
+			return fmt.Errorf("added token %q would get id %d, which belongs to %q: add the token to tokenizer.json", a.Content, a.ID, token)
 		}
 	}
 	if len(tokens) > 0 {

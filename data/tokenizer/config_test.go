@@ -52,14 +52,14 @@ func TestLoad_addedTokens(t *testing.T) {
 // TestLoad_conflictingAddedTokens rejects files that would silently give a token another row of the model.
 func TestLoad_conflictingAddedTokens(t *testing.T) {
 	for _, c := range []struct{ file, text, want string }{
-		{configFile, `{"added_tokens_decoder":{"1030":{"content":"<|x|>"}}}`, `added token "<|x|>" has id 1030, but the next id after tokenizer.json's is 1023`},
+		{configFile, `{"added_tokens_decoder":{"1030":{"content":"<|x|>"}}}`, `added token "<|x|>" has id 1030, but the next free id in tokenizer.json is 1023`},
 		{addedFile, `{"<|x|>":1024}`, `added token "<|x|>" has id 1024`},
 		{configFile, `{"added_tokens_decoder":{"x":{"content":"<|x|>"}}}`, `added_tokens_decoder: "x" is not an id`},
 		{configFile, `{"added_tokens_decoder":{"1023":"<|x|>"}}`, `added_tokens_decoder: 1023: want a token with its content`},
 		{configFile, `{"added_tokens_decoder":[1]}`, `added_tokens_decoder: want an object`},
 		{configFile, `{"additional_special_tokens":"<|x|>"}`, `extra_special_tokens: want a list of tokens`},
-		{configFile, `{"extra_special_tokens":[1]}`, `extra_special_tokens: want a text`},
-		{configFile, `{"pad_token":{"content":1}}`, `pad_token: want a text`},
+		{configFile, `{"extra_special_tokens":[1]}`, `extra_special_tokens: want a string`},
+		{configFile, `{"pad_token":{"content":1}}`, `pad_token: want a string`},
 		{addedFile, `{"<|x|>":"1023"}`, `added_tokens.json: "<|x|>": want an id`},
 		{configFile, `[]`, `tokenizer_config.json`},
 	} {

@@ -65,11 +65,11 @@ func (d *decoder) add(c component) error {
 		d.steps = append(d.steps, func(tokens []string) []string { return []string{strings.Join(tokens, "")} })
 	case "Strip":
 		if utf8.RuneCountInString(c.Content) != 1 || c.Start < 0 || c.Stop < 0 {
-			return fmt.Errorf("step Strip: content %q, start %d and stop %d: want one character and counts", c.Content, c.Start, c.Stop)
+			return fmt.Errorf("step Strip: content %q, start %d and stop %d: want a single character and counts", c.Content, c.Start, c.Stop)
 		}
 		d.steps = append(d.steps, stripEnds{c.Content, c.Start, c.Stop}.decode)
 	default:
-		return fmt.Errorf("type %q is not known for this model", c.Type)
+		return fmt.Errorf("type %q is not supported for this model", c.Type)
 	}
 	return nil
 }

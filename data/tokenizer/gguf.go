@@ -41,9 +41,9 @@ func readGGUF(path string) (g ggufTokenizer, err error) {
 	switch kind, _ := f.Key("tokenizer.ggml.model").(string); kind {
 	case "gpt2", ggufPieces:
 	case "", "no_vocab":
-		return g, fault.NotFound("tokenizer: %s: has none; put a tokenizer.json next to it, or name one (tokenizer in a configuration, --tokenizer)", path)
+		return g, fault.NotFound("tokenizer: %s: the file has no tokenizer; put a tokenizer.json next to it, or name one (tokenizer in a configuration, --tokenizer)", path)
 	default:
-		return g, fmt.Errorf("tokenizer: %s: tokenizer.ggml.model %q is not that of a tokenizer.json that can be rebuilt exactly: %s", path, kind, nameTokenizer)
+		return g, fmt.Errorf("tokenizer: %s: for tokenizer.ggml.model %q, tokenizer.json cannot be rebuilt exactly: %s", path, kind, nameTokenizer)
 	}
 	v, err := readGGUFVocabulary(f)
 	if err != nil {
@@ -58,7 +58,7 @@ func readGGUF(path string) (g ggufTokenizer, err error) {
 }
 
 // nameTokenizer is the advice for a tokenizer that cannot be rebuilt.
-const nameTokenizer = "put that next to the file, or name it (tokenizer in a configuration, --tokenizer)"
+const nameTokenizer = "put it next to the file, or name it (tokenizer in a configuration, --tokenizer)"
 
 // tokenizerFile is the name of the tokenizer file in a directory.
 const tokenizerFile = "tokenizer.json"
@@ -84,7 +84,7 @@ const (
 func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	v.tokens, _ = f.Key("tokenizer.ggml.tokens").([]string)
 	if len(v.tokens) == 0 {
-		return v, fmt.Errorf("tokenizer.ggml.tokens: has no tokens")
+		return v, fmt.Errorf("tokenizer.ggml.tokens: is missing or empty")
 	}
 	switch kinds := f.Key("tokenizer.ggml.token_type").(type) {
 	case []int64:
@@ -97,7 +97,7 @@ func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 		v.kinds = make([]int64, len(v.tokens)) // all normal
 	}
 	if len(v.kinds) != len(v.tokens) {
-		return v, fmt.Errorf("tokenizer.ggml.token_type: has %d kinds for %d tokens", len(v.kinds), len(v.tokens))
+		return v, fmt.Errorf("tokenizer.ggml.token_type: has %d types for %d tokens", len(v.kinds), len(v.tokens))
 	}
 	if isPieces(f) {
 		return v, v.readPieces(f)
@@ -105,7 +105,7 @@ func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	v.merges, _ = f.Key("tokenizer.ggml.merges").([]string)
 	v.pre, _ = f.Key("tokenizer.ggml.pre").(string)
 	if len(v.merges) == 0 {
-		return v, fmt.Errorf("tokenizer.ggml.merges: has no merges")
+		return v, fmt.Errorf("tokenizer.ggml.merges: is missing or empty")
 	}
 	return v, nil
 }
@@ -137,7 +137,7 @@ func (v ggufVocabulary) entries() (vocabulary map[string]int, list []ggufAdded, 
 			continue
 		}
 		if _, twice := vocabulary[token]; twice {
-			return nil, nil, fmt.Errorf("tokenizer.ggml.tokens: %q is there twice", token)
+			return nil, nil, fmt.Errorf("tokenizer.ggml.tokens: %q appears twice", token)
 		}
 		vocabulary[token] = id
 		if v.isAdded(id) {
@@ -206,7 +206,7 @@ func (v ggufVocabulary) steps() (pre, normalizer any, err error) {
 			map[string]any{"type": "Split", "pattern": map[string]any{"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": false},
 		}}, nil, nil
 	}
-	return nil, nil, fmt.Errorf("tokenizer.ggml.pre %q is not that of a tokenizer.json that is known: %s", v.pre, nameTokenizer)
+	return nil, nil, fmt.Errorf("tokenizer.ggml.pre %q does not correspond to a known tokenizer.json: %s", v.pre, nameTokenizer)
 }
 
 // isGPTNeoX recognizes the vocabulary of GPT-NeoX-20B, which the Mamba authors' models use, by its first tokens.

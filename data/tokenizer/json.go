@@ -105,7 +105,7 @@ func (t *Tokenizer) read(raw []byte) error {
 		t.vocab.whole = m.Vocab // words are spelled like tokens here
 	}
 	if m.Unknown != nil && !t.vocab.complete && t.characters == nil {
-		return fmt.Errorf("model: unk_token %q with a vocabulary that lacks bytes is not known", *m.Unknown)
+		return fmt.Errorf("model: unk_token %q with a vocabulary that lacks bytes is not supported", *m.Unknown)
 	}
 	if t.merges, err = parseMerges(m.Merges, t.vocab); err != nil {
 		return err
@@ -123,7 +123,7 @@ func parseModel(raw json.RawMessage) (*bpeModel, error) {
 		return nil, fmt.Errorf("model: %w", pyjson.Explain(nil, err))
 	}
 	if kind.Type != "BPE" && kind.Type != "" {
-		return nil, fmt.Errorf("model: type %q is not known, only BPE is", kind.Type)
+		return nil, fmt.Errorf("model: type %q is not supported, want BPE", kind.Type)
 	}
 	var m bpeModel
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -140,7 +140,7 @@ func parseModel(raw json.RawMessage) (*bpeModel, error) {
 		}
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("model: %s: not known for BPE", strings.Join(unknown, ", "))
+		return nil, fmt.Errorf("model: %s: not supported for BPE", strings.Join(unknown, ", "))
 	}
 	return &m, nil
 }
@@ -148,7 +148,7 @@ func parseModel(raw json.RawMessage) (*bpeModel, error) {
 // checkByteLevel rejects options that make no sense if every byte is a symbol.
 func (m *bpeModel) checkByteLevel() error {
 	if m.ByteFallback {
-		return errors.New("model: byte_fallback: not known for a byte-level BPE")
+		return errors.New("model: byte_fallback: not supported for byte-level BPE")
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (t *Tokenizer) setNormalizer(c *component) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("normalizer: type %q is not known, only NFC, Prepend and Replace are", c.Type)
+	return fmt.Errorf("normalizer: type %q is not supported, want NFC, Prepend, or Replace", c.Type)
 }
 
 // growth is the factor by which the steps of a normalizer or decoder can lengthen a text. Without a limit, a small file
@@ -200,7 +200,7 @@ func (g *growth) add(pattern, content string) error {
 		times = max(1, (len(content)+len(pattern)-1)/len(pattern))
 	}
 	if *g = max(1, *g) * growth(times); *g > most {
-		return fmt.Errorf("a text can become more than %d times longer", most)
+		return fmt.Errorf("can make a text more than %d times longer", most)
 	}
 	return nil
 }
@@ -229,19 +229,19 @@ func (t *Tokenizer) setPreTokenizer(steps []component) error {
 	for i, step := range steps {
 		switch {
 		case step.Type == "ByteLevel" && mapped:
-			return errors.New("pre_tokenizer: a second ByteLevel is not known")
+			return errors.New("pre_tokenizer: a second ByteLevel is not supported")
 		case step.Type == "ByteLevel":
 			mapped = true
 			t.prefix = step.AddPrefixSpace != nil && *step.AddPrefixSpace
 			if t.prefix && i > 0 {
-				return errors.New("pre_tokenizer: add_prefix_space after another step is not known")
+				return errors.New("pre_tokenizer: add_prefix_space after another step is not supported")
 			}
 			if step.UseRegex == nil || *step.UseRegex {
 				t.splits = append(t.splits, scanner(scanGPT2))
 			}
 			continue
 		case step.Type == "Metaspace" && (i > 0 || t.characters == nil):
-			return errors.New("pre_tokenizer: Metaspace after another step, or with ByteLevel, is not known")
+			return errors.New("pre_tokenizer: Metaspace after another step or with ByteLevel is not supported")
 		case step.Type == "Metaspace":
 			if err := t.setMetaspace(step); err != nil {
 				return err
@@ -287,7 +287,7 @@ func (t *Tokenizer) setPostProcessor(c *component) error {
 	case c.Type == "TemplateProcessing":
 		return t.setTemplate(c)
 	}
-	return fmt.Errorf("post_processor: type %q is not known", c.Type)
+	return fmt.Errorf("post_processor: type %q is not supported", c.Type)
 }
 
 func (t *Tokenizer) setTemplate(c *component) error {
@@ -320,7 +320,7 @@ func (t *Tokenizer) setDecoder(c *component) (err error) {
 	case c.Type == "Sequence" && len(c.Decoders) == 1:
 		return t.setDecoder(&c.Decoders[0])
 	case c.Type != "ByteLevel":
-		return fmt.Errorf("decoder: type %q is not known for this model, only ByteLevel is", c.Type)
+		return fmt.Errorf("decoder: type %q is not supported for this model, want ByteLevel", c.Type)
 	}
 	return nil
 }
@@ -340,7 +340,7 @@ func parseMerges(raw json.RawMessage, v vocabulary) (pairTable, error) {
 			}
 			a, b, ok := strings.Cut(line, " ")
 			if !ok || strings.Contains(b, " ") {
-				return pairTable{}, fmt.Errorf("model: merge %q: want two tokens with one space between", line)
+				return pairTable{}, fmt.Errorf("model: merge %q: want two tokens separated by a single space", line)
 			}
 			pairs = append(pairs, [2]string{a, b})
 		}
@@ -351,7 +351,7 @@ func parseMerges(raw json.RawMessage, v vocabulary) (pairTable, error) {
 		b, okB := v.id(p[1])
 		ab, okAB := v.id(p[0] + p[1])
 		if !okA || !okB || !okAB {
-			return pairTable{}, fmt.Errorf("model: merge %d, %q and %q: a part or the whole is not in the vocabulary", rank, p[0], p[1])
+			return pairTable{}, fmt.Errorf("model: merge %d, %q and %q: one of them or the result is not in the vocabulary", rank, p[0], p[1])
 		}
 		table.put(a, b, mergeRule{rank: uint32(rank), id: ab})
 	}

@@ -35,9 +35,9 @@ func checkPattern(pattern string) error {
 		case rest[0] == '\\':
 			i++
 		case inSet && rest[0] == '[':
-			return errors.New("a set within a set, such as [[:alpha:]], is not known")
+			return errors.New("a set within a set, such as [[:alpha:]], is not supported")
 		case inSet && strings.HasPrefix(rest, "&&"):
-			return errors.New("an intersection of sets is not known")
+			return errors.New("an intersection of sets is not supported")
 		case inSet:
 			inSet = rest[0] != ']'
 		case rest[0] == '[':
@@ -49,7 +49,7 @@ func checkPattern(pattern string) error {
 				i++ // a leading bracket is literal
 			}
 		case strings.HasPrefix(rest, "(?") && strings.ContainsAny(flags(rest[2:]), "msx"):
-			return errors.New("flags other than i are not known")
+			return errors.New("flags other than i are not supported")
 		}
 	}
 	return nil

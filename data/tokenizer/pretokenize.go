@@ -36,7 +36,7 @@ func newSplitter(c component) (splitter, error) {
 		return p, p.behavior.check()
 	case "Split":
 	default:
-		return nil, fmt.Errorf("type %q is not known", c.Type)
+		return nil, fmt.Errorf("type %q is not supported", c.Type)
 	}
 	p, err := c.pattern()
 	if err != nil {
@@ -82,7 +82,7 @@ func (b splitBehavior) check() error {
 	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous":
 		return nil
 	}
-	return fmt.Errorf("split behavior %q is not known", string(b))
+	return fmt.Errorf("split behavior %q is not supported", string(b))
 }
 
 // emit joins and drops parts according to the behavior.

@@ -7,7 +7,7 @@ import (
 )
 
 // errSlow rejects an expression for which a text of a few dozen characters could take forever.
-var errSlow = errors.New("a repetition of what itself repeats or has alternatives can take for ever, and is not followed")
+var errSlow = errors.New("repeating a group that itself repeats or has alternatives can take exponential time, and is not supported")
 
 // checkRepetition rejects unbounded repetitions of groups that contain another one, or alternatives. They can make a
 // backtracking matcher try exponentially many ways. No known tokenizer has them.

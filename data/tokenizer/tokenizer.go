@@ -167,7 +167,7 @@ func (t *Tokenizer) loadChatTemplate(dir string, read reader, inConfig json.RawM
 	}
 	var named []struct{ Name, Template string }
 	if err := json.Unmarshal(inConfig, &named); err != nil {
-		return fmt.Errorf("tokenizer: %s: chat_template: want a text or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
+		return fmt.Errorf("tokenizer: %s: chat_template: want a string or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
 	}
 	for _, n := range named {
 		switch n.Name {

@@ -38,7 +38,7 @@ func NewTrainer(c TrainConfig) (*Trainer, error) {
 	}
 	least := len(c.SpecialTokens) + 256
 	if c.VocabSize < least || c.VocabSize > maxTokenID {
-		return nil, fmt.Errorf("tokenizer: vocabulary of %d: want %d (special tokens and bytes) to %d", c.VocabSize, least, maxTokenID)
+		return nil, fmt.Errorf("tokenizer: vocabulary size must be between %[2]d (special tokens and bytes) and %[3]d, got %[1]d", c.VocabSize, least, maxTokenID)
 	}
 	t := &Trainer{config: c, vocabulary: &trainedVocabulary{special: c.SpecialTokens}, counts: map[string]int{}}
 	t.vocabulary.init()

@@ -46,7 +46,7 @@ func newVocabulary(m *bpeModel, added []addedToken, bytesOf func(token string) [
 	largest := int32(-1)
 	check := func(token string, id int32) error {
 		if id < 0 || id > maxTokenID {
-			return fmt.Errorf("token %q: id %d is not within 0 and %d", token, id, maxTokenID)
+			return fmt.Errorf("token %q: id %d is not between 0 and %d", token, id, maxTokenID)
 		}
 		largest = max(largest, id)
 		return nil

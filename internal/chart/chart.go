@@ -21,7 +21,7 @@ import (
 func FormatOf(path string) (string, error) {
 	format := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
 	if format != "svg" && format != "png" {
-		return "", fmt.Errorf("a picture's name must end in .svg or .png, got %q", path)
+		return "", fmt.Errorf("the file name must end in .svg or .png, got %q", path)
 	}
 	return format, nil
 }

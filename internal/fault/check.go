@@ -78,7 +78,7 @@ func CheckText(path, text string) error {
 			continue
 		}
 		if _, size := utf8.DecodeRuneInString(text[i:]); size == 1 {
-			return Fault{Path: path, Problem: fmt.Sprintf("is not UTF-8: byte %#02x at place %d", text[i], i)}
+			return Fault{Path: path, Problem: fmt.Sprintf("is not UTF-8: byte %#02x at offset %d", text[i], i)}
 		}
 	}
 	return nil
@@ -94,7 +94,7 @@ func Value(v any) string {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if enc.Encode(v) != nil { // such as a list with NaN
-		return "a value that JSON cannot have"
+		return "a value that JSON cannot represent"
 	}
 	return Shorten(strings.TrimSpace(b.String()), most)
 }

@@ -79,7 +79,7 @@ func TestNumbers(t *testing.T) {
 }
 
 func TestCheckText(t *testing.T) {
-	for text, want := range map[string]string{"": "", "é\uFFFD": "", "é\xff": "text: is not UTF-8: byte 0xff at place 2", "\xc3": "text: is not UTF-8: byte 0xc3 at place 0"} {
+	for text, want := range map[string]string{"": "", "é\uFFFD": "", "é\xff": "text: is not UTF-8: byte 0xff at offset 2", "\xc3": "text: is not UTF-8: byte 0xc3 at offset 0"} {
 		got := ""
 		if err := fault.CheckText("text", text); err != nil {
 			got = err.Error()

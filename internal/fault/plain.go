@@ -30,7 +30,7 @@ func plain(text string, err error) string {
 	}
 	if err == io.ErrUnexpectedEOF || err == io.EOF {
 		if before, found := strings.CutSuffix(text, err.Error()); found {
-			return before + "it ends in the middle"
+			return before + "unexpected end of file"
 		}
 	}
 	return text

@@ -23,8 +23,8 @@ func TestPlain(t *testing.T) {
 		fmt.Errorf("adapter: %w", stat):  "adapter: " + gone + ": no such file or directory",
 		fmt.Errorf("%s: %w", gone, open): gone + ": no such file or directory",
 		os.Rename(gone, filepath.Join(dir, "new")):          filepath.Join(dir, "new") + ": no such file or directory",
-		fmt.Errorf("a.gz: line 3: %w", io.ErrUnexpectedEOF): "a.gz: line 3: it ends in the middle",
-		fmt.Errorf("a: %w", io.EOF):                         "a: it ends in the middle",
+		fmt.Errorf("a.gz: line 3: %w", io.ErrUnexpectedEOF): "a.gz: line 3: unexpected end of file",
+		fmt.Errorf("a: %w", io.EOF):                         "a: unexpected end of file",
 		errors.Join(open, errors.New("more")):               gone + ": no such file or directory\nmore",
 		errors.New("unexpected EOF"):                        "unexpected EOF", // not the library's own error
 	} {

@@ -56,7 +56,7 @@ func (t StoredTensor) Blocks() ([]byte, error) {
 	}
 	end := t.offset + t.bytes()
 	if end > int64(len(m.Bytes)) {
-		return nil, fmt.Errorf("gguf: %s: became shorter while it was opened", t.file.Name())
+		return nil, fmt.Errorf("gguf: %s: the file shrank while it was being opened", t.file.Name())
 	}
 	return m.Bytes[t.offset:end:end], nil
 }
@@ -99,10 +99,10 @@ func (f *File) open() error {
 	}
 	m := shardName.FindStringSubmatch(filepath.Base(f.Path))
 	if m == nil {
-		return fmt.Errorf("gguf: %s: is one of %d shards, whose names end in -00001-of-%05d.gguf", f.Path, count, count)
+		return fmt.Errorf("gguf: %s: is one of %d shards, so its name must end in -00001-of-%05d.gguf or similar", f.Path, count, count)
 	}
 	if n, _ := strconv.Atoi(m[3]); n != count {
-		return fmt.Errorf("gguf: %s: is one of %d shards by its keys and of %d by its name", f.Path, count, n)
+		return fmt.Errorf("gguf: %s: is one of %d shards according to its metadata, but of %d according to its name", f.Path, count, n)
 	}
 	f.Close()
 	f.Tensors, f.keys = nil, map[string]any{}
@@ -114,7 +114,7 @@ func (f *File) open() error {
 			return fmt.Errorf("shard %d of %d: %w", i+1, count, err)
 		}
 		if no, ok := number(keys["split.no"]); !ok || no != i {
-			return fmt.Errorf("gguf: %s: says that it is shard %v, counted from 0", path, keys["split.no"])
+			return fmt.Errorf("gguf: %s: is shard %v according to its metadata, counting from 0", path, keys["split.no"])
 		}
 		if i == 0 {
 			f.keys = keys
@@ -122,7 +122,7 @@ func (f *File) open() error {
 		want, _ = number(keys["split.tensors.count"])
 	}
 	if want != len(f.Tensors) {
-		return fmt.Errorf("gguf: %s: the shards have %d tensors together, want %d", f.Path, len(f.Tensors), want)
+		return fmt.Errorf("gguf: %s: the shards have %d tensors in total, want %d", f.Path, len(f.Tensors), want)
 	}
 	return nil
 }
@@ -145,10 +145,10 @@ func (f *File) add(path string, keys map[string]any) error {
 	}
 	for _, t := range tensors {
 		if t.offset < 0 || t.offset > info.Size()-data || t.bytes() > info.Size()-data-t.offset {
-			return fmt.Errorf("gguf: %s: tensor %s: its %d bytes are beyond the end of the file, which may be cut short", path, t.Name, t.bytes())
+			return fmt.Errorf("gguf: %s: tensor %s: its %d bytes extend past the end of the file, which may be truncated", path, t.Name, t.bytes())
 		}
 		if slices.ContainsFunc(f.Tensors, func(other StoredTensor) bool { return other.Name == t.Name }) {
-			return fmt.Errorf("gguf: %s: tensor %s: is there twice", path, t.Name)
+			return fmt.Errorf("gguf: %s: tensor %s: appears twice", path, t.Name)
 		}
 		t.in, t.file, t.offset = f, file, data+t.offset
 		f.Tensors = append(f.Tensors, t)
@@ -187,7 +187,7 @@ func (r *reader) fail(format string, args ...any) {
 // bytes reads n bytes.
 func (r *reader) bytes(n uint64) []byte {
 	if r.err == nil && n > uint64(r.left) {
-		r.fail("the header claims %d bytes where %d are left: the file is damaged or cut short", n, r.left)
+		r.fail("the header needs %d bytes, but only %d are left: the file is damaged or truncated", n, r.left)
 	}
 	if r.err != nil {
 		return nil
@@ -220,14 +220,14 @@ func (r *reader) string() string { return string(r.bytes(r.uint64())) }
 // header returns the tensors, with offsets from the start of the data, and the position of the data.
 func (r *reader) header() ([]StoredTensor, int64, error) {
 	if magic := r.bytes(4); r.err == nil && string(magic) != "GGUF" {
-		r.fail("does not begin with GGUF: it is another file")
+		r.fail("does not start with GGUF: not a GGUF file")
 	}
 	switch v := r.uint32(); {
 	case r.err != nil:
 	case v == 2<<24 || v == 3<<24:
-		r.fail("is big-endian; little-endian files are read")
+		r.fail("is big-endian; only little-endian files are supported")
 	case v != 2 && v != 3:
-		r.fail("has version %d; 2 and 3 are read", v)
+		r.fail("has version %d; only versions 2 and 3 are supported", v)
 	}
 	tensors, keys := r.uint64(), r.uint64()
 	for range keys {
@@ -250,7 +250,7 @@ func (r *reader) header() ([]StoredTensor, int64, error) {
 			return nil, 0, r.err
 		}
 		if t.offset%align != 0 {
-			return nil, 0, fmt.Errorf("tensor %s: begins at byte %d, which is no multiple of %d", t.Name, t.offset, align)
+			return nil, 0, fmt.Errorf("tensor %s: starts at byte %d, which is not a multiple of %d", t.Name, t.offset, align)
 		}
 		list = append(list, t)
 	}
@@ -263,7 +263,7 @@ func (r *reader) key() {
 		return
 	}
 	if _, twice := r.keys[name]; twice || name == "" {
-		r.fail("key %q: is empty or there twice", name)
+		r.fail("key %q: is empty or a duplicate", name)
 		return
 	}
 	r.keys[name] = r.value(name, kind)
@@ -279,7 +279,7 @@ func (r *reader) value(name string, kind uint32) any {
 	}
 	of, n := r.uint32(), r.uint64()
 	if r.err == nil && (n > uint64(r.left) || n > maxArray) {
-		r.fail("key %s: claims %d elements where %d bytes are left", name, n, r.left)
+		r.fail("key %s: has %d elements, but only %d bytes are left", name, n, r.left)
 	}
 	var list []any
 	for range n {
@@ -368,7 +368,7 @@ func (r *reader) tensor() StoredTensor {
 	for range min(dims, maxDims) {
 		n := r.uint64()
 		if r.err == nil && (n < 1 || n > maxElements/size) {
-			r.fail("tensor %s: has an impossible dimension %d", t.Name, n)
+			r.fail("tensor %s: has an invalid dimension, %d", t.Name, n)
 			return t
 		}
 		size *= max(n, 1)
@@ -380,7 +380,7 @@ func (r *reader) tensor() StoredTensor {
 		return t
 	}
 	if !t.Type.Readable() {
-		r.fail("tensor %s: is %s, which is not read; quantize the model to Q8_0, Q6_K, Q5_K_M, Q4_K_M or Q4_0", t.Name, t.Type)
+		r.fail("tensor %s: is %s, which is not supported; quantize the model to Q8_0, Q6_K, Q5_K_M, Q4_K_M, or Q4_0", t.Name, t.Type)
 		return t
 	}
 	if t.Dims[0]%t.Type.Block() != 0 {

@@ -105,7 +105,7 @@ func TestBlocks(t *testing.T) {
 	if err := os.Truncate(path, 300); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Tensors[1].Blocks(); err == nil || !strings.Contains(err.Error(), "became shorter") {
+	if _, err := f.Tensors[1].Blocks(); err == nil || !strings.Contains(err.Error(), "the file shrank") {
 		t.Errorf("blocks of a file that was cut: got %v", err)
 	}
 }
@@ -123,16 +123,16 @@ func TestOpen_damaged(t *testing.T) {
 	}
 	dims := bytes.LastIndex(whole, []byte("b")) + 1 // of tensor b: number of dimensions, one dimension, type, offset
 	for want, b := range map[string][]byte{
-		"does not begin with GGUF":             edit(func(b []byte) { b[0] = 'X' }),
+		"does not start with GGUF":             edit(func(b []byte) { b[0] = 'X' }),
 		"has version 9":                        edit(func(b []byte) { b[4] = 9 }),
 		"is big-endian":                        edit(func(b []byte) { b[4], b[7] = 0, 3 }),
-		"beyond the end of the file":           whole[:len(whole)-32],
-		"the header claims":                    whole[:100],
+		"past the end of the file":           whole[:len(whole)-32],
+		"the header needs":                     whole[:100],
 		"are left":                             edit(u64(24, math.MaxUint64)),
 		"has 1000 dimensions":                  edit(func(b []byte) { binary.LittleEndian.PutUint32(b[dims:], 1000) }),
-		"impossible dimension":                 edit(u64(dims+4, 1<<60)),
-		"is MXFP4, which is not read":          edit(func(b []byte) { b[dims+12] = 39 }),
-		"begins at byte 1, which is no multip": edit(u64(dims+16, 1)),
+		"invalid dimension":                 edit(u64(dims+4, 1<<60)),
+		"is MXFP4, which is not supported":          edit(func(b []byte) { b[dims+12] = 39 }),
+		"starts at byte 1, which is not a mul": edit(u64(dims+16, 1)),
 	} {
 		f, err := gguf.Open(write(t, "x.gguf", b))
 		if err == nil {

@@ -120,7 +120,7 @@ func readLimited(r io.Reader, name string, limit int64) ([]byte, error) {
 }
 
 func tooLong(name string, limit int64) error {
-	return fmt.Errorf("%s: is longer than the %d MiB that such a file can have", name, limit>>20)
+	return fmt.Errorf("%s: is larger than the limit of %d MiB for such a file", name, limit>>20)
 }
 
 // regular returns nil for a regular file, and otherwise an error that says what the file is.
@@ -161,7 +161,7 @@ func checkPointer(head []byte) error {
 				size = fmt.Sprintf(" of %d bytes", n)
 			}
 		}
-		return fmt.Errorf(`%w%s: run "git lfs pull" in its repository, or download it`, errPointer, size)
+		return fmt.Errorf(`%w%s: run "git lfs pull" in its repository, or download the file`, errPointer, size)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct{ path, want string }{
-		"too long":      {sparse, "is longer than the 16 MiB"},
+		"too long":      {sparse, "is larger than the limit of 16 MiB"},
 		"a directory":   {dir, "is a directory, want a file"},
 		"a device":      {os.DevNull, "is a device, want a file"},
 		"a pointer":     {write("pointer", pointer), "is a Git LFS pointer, not the file itself of 2400000 bytes: run"},
@@ -68,11 +68,11 @@ func TestReadStream(t *testing.T) {
 	if b, err := inputfile.ReadStream(t.Context(), strings.NewReader("1234"), "standard input", 4); err != nil || string(b) != "1234" {
 		t.Errorf("got %q, %v", b, err)
 	}
-	if _, err := inputfile.ReadStream(t.Context(), strings.NewReader("12345"), "standard input", 4); err == nil || !strings.Contains(err.Error(), "standard input: is longer than") {
+	if _, err := inputfile.ReadStream(t.Context(), strings.NewReader("12345"), "standard input", 4); err == nil || !strings.Contains(err.Error(), "standard input: is larger than") {
 		t.Errorf("too long: %v", err)
 	}
 	if _, err := os.Stat("/dev/zero"); err == nil {
-		if _, err := inputfile.ReadAny(t.Context(), "/dev/zero", 1<<20); err == nil || !strings.Contains(err.Error(), "/dev/zero: is longer than the 1 MiB") {
+		if _, err := inputfile.ReadAny(t.Context(), "/dev/zero", 1<<20); err == nil || !strings.Contains(err.Error(), "/dev/zero: is larger than the limit of 1 MiB") {
 			t.Errorf("a device without end: %v", err)
 		}
 	}

@@ -36,7 +36,7 @@ func Map(f *os.File) (*Mapping, error) {
 	m := &Mapping{path: f.Name()}
 	size := int(info.Size())
 	if int64(size) != info.Size() || size < 0 {
-		return nil, fmt.Errorf("%s: %d bytes are more than this system can address", m.path, info.Size())
+		return nil, fmt.Errorf("%s: %d bytes exceed the address space of this system", m.path, info.Size())
 	}
 	if size > 0 {
 		if m.Bytes, err = mapFile(f, size); err != nil {
@@ -90,7 +90,7 @@ func Explain(recovered any) error {
 	defer mappings.Unlock()
 	for _, m := range mappings.list {
 		if m.contains(fault.Addr()) {
-			return fmt.Errorf("%s: became shorter, or its disk failed, while it was in use: restore the file and start again", m.path)
+			return fmt.Errorf("%s: the file shrank, or its disk failed, while it was in use: restore the file and start again", m.path)
 		}
 	}
 	return nil

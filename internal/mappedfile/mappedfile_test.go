@@ -65,7 +65,7 @@ func TestExplain_shorterFile(t *testing.T) {
 	if r := recovered(func() { sum += m.Bytes[50] }); r != nil {
 		t.Errorf("what is left of the file cannot be read: %v", r)
 	}
-	if err := Explain(recovered(func() { sum += m.Bytes[1<<15] })); err == nil || !strings.Contains(err.Error(), path+": became shorter") {
+	if err := Explain(recovered(func() { sum += m.Bytes[1<<15] })); err == nil || !strings.Contains(err.Error(), path+": the file shrank") {
 		t.Errorf("got %v, want an error that names %s", err, path)
 	}
 	var none *int

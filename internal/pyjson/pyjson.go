@@ -136,7 +136,7 @@ func Explain(text []byte, err error) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.As(err, &syntax) && strings.HasPrefix(syntax.Error(), "unexpected end"):
-		return errors.New("the JSON ends in the middle")
+		return errors.New("unexpected end of JSON")
 	case syntax != nil:
 		line := ""
 		if text != nil {

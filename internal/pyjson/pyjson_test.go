@@ -46,8 +46,8 @@ func TestUnmarshal_errors(t *testing.T) {
 		`[1]`:                "want an object, got list",
 		"{\n\"R\": Infinit}": "line 2: not JSON",
 		`{"R": NaNs}`:        "line 1: not JSON",
-		`{"R": `:             "the JSON ends in the middle",
-		``:                   "the JSON ends in the middle",
+		`{"R": `:             "unexpected end of JSON",
+		``:                   "unexpected end of JSON",
 	} {
 		var v struct{ R int }
 		if err := pyjson.Unmarshal([]byte(text), &v); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Go ") {

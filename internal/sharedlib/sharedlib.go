@@ -24,7 +24,7 @@ const (
 )
 
 // ErrUnsupported is returned by Open in a program that cannot open libraries.
-var ErrUnsupported = errors.New("this program is built without support for shared libraries")
+var ErrUnsupported = errors.New("this program was built without support for shared libraries")
 
 // Open opens the first of the paths that it can. A path without a directory is looked up where the system keeps its
 // libraries. The error says what failed for each path.

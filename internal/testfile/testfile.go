@@ -18,7 +18,7 @@ func Shared(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv(Env)
 	if dir == "" {
-		t.Skipf("%s is not set: %s is not part of the project", Env, name)
+		t.Skipf("%s is not set: %s is not part of the repository", Env, name)
 	}
 	return filepath.Join(dir, name)
 }

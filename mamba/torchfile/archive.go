@@ -57,7 +57,7 @@ func (a *archive) read() error {
 	a.size = info.Size()
 	a.zip, err = zip.NewReader(a.file, a.size)
 	if errors.Is(err, zip.ErrFormat) {
-		return errors.New("is not a zip archive; files of torch before 1.6 have to be saved again by a newer one")
+		return errors.New("is not a zip archive; save files from PyTorch versions before 1.6 again with a newer version")
 	}
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (a *archive) read() error {
 	seen := map[string]bool{}
 	for _, f := range a.zip.File {
 		if seen[f.Name] {
-			return fmt.Errorf("%s: occurs twice", f.Name)
+			return fmt.Errorf("%s: appears twice", f.Name)
 		}
 		seen[f.Name] = true
 		dir, base := path.Split(f.Name)
@@ -87,12 +87,12 @@ func (a *archive) read() error {
 		}
 	}
 	if program == nil {
-		return errors.New("has no data.pkl: it is not a file of torch.save")
+		return errors.New("has no data.pkl: it was not written by torch.save")
 	}
 	// torch.save does not compress. An entry that claims to be larger than the file would decompress to far more than
 	// it should contain.
 	if program.UncompressedSize64 > uint64(min(a.size, maxPickle)) {
-		return fmt.Errorf("%s: %d bytes in a file of %d: too many for a description of tensors", program.Name, program.UncompressedSize64, a.size)
+		return fmt.Errorf("%s: %d bytes in a file of %d: too large for a list of tensors", program.Name, program.UncompressedSize64, a.size)
 	}
 	r, err := program.Open()
 	if err != nil {
@@ -133,7 +133,7 @@ func (a *archive) list(d *dict) error {
 		return fmt.Errorf("%d damaged tensors:\n  %s", len(faults), faults.Report())
 	}
 	if len(a.names) == 0 {
-		return errors.New("holds no tensors")
+		return errors.New("contains no tensors")
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (a *archive) check(x view) error {
 		last += max(0, dim-1) * x.stride[i]
 	}
 	if !inside || n > 0 && last >= all {
-		return fmt.Errorf("shape %v with strides %v from %d exceeds its storage of %d", x.size, x.stride, x.offset, all)
+		return fmt.Errorf("shape %v with strides %v at offset %d exceeds its storage of %d elements", x.size, x.stride, x.offset, all)
 	}
 	return nil
 }

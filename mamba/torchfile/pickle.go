@@ -39,7 +39,7 @@ func (d *dict) set(key, value any) error {
 		return nil
 	}
 	if _, has := d.values[k]; has {
-		return fmt.Errorf("%s occurs twice", fault.Shorten(k, maxShown))
+		return fmt.Errorf("%s appears twice", fault.Shorten(k, maxShown))
 	}
 	if d.values == nil { // most dictionaries in a checkpoint are empty
 		d.values = map[string]any{}
@@ -143,14 +143,14 @@ func unpickle(r io.Reader) (any, error) {
 			return nil, fmt.Errorf("pickle: %w", err)
 		}
 		if u.made > maxValues {
-			return nil, errors.New("pickle: it makes more values than any list of tensors has")
+			return nil, errors.New("pickle: it creates more values than a list of tensors needs")
 		}
 	}
 }
 
 func truncated(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("it ends in the middle")
+		return errors.New("unexpected end of data")
 	}
 	return err
 }
@@ -190,7 +190,7 @@ func (u *unpickler) step(op byte) error {
 		_, err := u.pop()
 		return err
 	default:
-		return fmt.Errorf("opcode %#02x is not one that a file of tensors needs", op)
+		return fmt.Errorf("opcode %#02x is not used in files of tensors", op)
 	}
 	return nil
 }
@@ -219,12 +219,12 @@ func (u *unpickler) push(x any) {
 func (u *unpickler) pop() (any, error) {
 	n := len(u.stack)
 	if n == 0 {
-		return nil, errors.New("an opcode finds the stack empty")
+		return nil, errors.New("stack underflow")
 	}
 	x := u.stack[n-1]
 	u.stack = u.stack[:n-1]
 	if _, is := x.(mark); is {
-		return nil, errors.New("an opcode finds a mark where it wants a value")
+		return nil, errors.New("found a mark, want a value")
 	}
 	return x, nil
 }
@@ -232,7 +232,7 @@ func (u *unpickler) pop() (any, error) {
 // top returns the top of the stack without popping it.
 func (u *unpickler) top() (any, error) {
 	if len(u.stack) == 0 {
-		return nil, errors.New("an opcode finds the stack empty")
+		return nil, errors.New("stack underflow")
 	}
 	return u.stack[len(u.stack)-1], nil
 }
@@ -246,7 +246,7 @@ func (u *unpickler) popMark() ([]any, error) {
 			return items, nil
 		}
 	}
-	return nil, errors.New("an opcode finds no mark")
+	return nil, errors.New("no mark on the stack")
 }
 
 // argumentBytes are the lengths of the opcodes' arguments.
@@ -280,7 +280,7 @@ func (u *unpickler) number(op byte) error {
 		u.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
 	case 0x8a: // LONG1: a length, then that many bytes, little-endian, in two's complement
 		if b[0] > 8 {
-			return fmt.Errorf("a whole number of %d bytes", b[0])
+			return fmt.Errorf("integer of %d bytes", b[0])
 		}
 		digits, err := u.bytes(int(b[0]))
 		if err != nil {
@@ -311,7 +311,7 @@ func (u *unpickler) text(op byte) error {
 	copy(wide[:], b)
 	n := binary.LittleEndian.Uint64(wide[:])
 	if n > maxString {
-		return fmt.Errorf("a text of %d bytes", n)
+		return fmt.Errorf("string of %d bytes", n)
 	}
 	b, err = u.bytes(int(n))
 	if err != nil {
@@ -346,7 +346,7 @@ func (u *unpickler) global(op byte) error {
 	}
 	full := module + "." + name
 	if !allowed[full] {
-		return fmt.Errorf("it wants %q, which is not part of a file of tensors", fault.Shorten(full, maxShown))
+		return fmt.Errorf("it refers to %q, which is not allowed in a file of tensors", fault.Shorten(full, maxShown))
 	}
 	u.push(global(full))
 	return nil
@@ -367,7 +367,7 @@ func (u *unpickler) remember(op byte) error {
 	if op == 'h' || op == 'j' {
 		x, ok := u.memo[i]
 		if !ok {
-			return fmt.Errorf("memo %d is not there", i)
+			return fmt.Errorf("memo %d does not exist", i)
 		}
 		u.push(x)
 		return nil
@@ -380,7 +380,7 @@ func (u *unpickler) remember(op byte) error {
 
 func (u *unpickler) tupleOf(n int) error {
 	if len(u.stack) < n {
-		return errors.New("an opcode finds too few values")
+		return errors.New("too few values on the stack")
 	}
 	at := len(u.stack) - n
 	t := append(tuple(nil), u.stack[at:]...)
@@ -444,7 +444,7 @@ func (u *unpickler) extend(pairs bool, items []any) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("elements for a %s", nameOf(x))
+	return fmt.Errorf("cannot add elements to a %s", nameOf(x))
 }
 
 // persistent builds a storage from its id: ("storage", class, key, device, elements).
@@ -455,14 +455,14 @@ func (u *unpickler) persistent() error {
 	}
 	id, _ := x.(tuple)
 	if len(id) != 5 || id[0] != any("storage") {
-		return errors.New("a persistent id that is not a storage")
+		return errors.New("a persistent id is not a storage")
 	}
 	class, okClass := id[1].(global)
 	key, okKey := id[2].(string)
 	n, okN := id[4].(int64)
 	kind, isStorage := strings.CutPrefix(string(class), "torch.")
 	if !okClass || !okKey || !okN || n < 0 || !isStorage || !strings.HasSuffix(kind, "Storage") {
-		return errors.New("a storage that is not described as torch does")
+		return errors.New("malformed storage")
 	}
 	u.push(storage{kind, key, n})
 	return nil
@@ -477,7 +477,7 @@ func (u *unpickler) reduce() error {
 	args, ok := x.(tuple)
 	f, err := u.pop()
 	if err != nil || !ok {
-		return errors.Join(err, errors.New("a call whose arguments are not a tuple"))
+		return errors.Join(err, errors.New("the arguments of a call are not a tuple"))
 	}
 	switch {
 	case f == any(global("collections.OrderedDict")) && len(args) == 0:
@@ -495,7 +495,7 @@ func (u *unpickler) reduce() error {
 	if !ok {
 		name = global("a " + nameOf(f))
 	}
-	return fmt.Errorf("a call of %s with %d arguments", name, len(args))
+	return fmt.Errorf("unsupported call of %s with %d arguments", name, len(args))
 }
 
 func (u *unpickler) tensor(args tuple) error {
@@ -504,7 +504,7 @@ func (u *unpickler) tensor(args tuple) error {
 	size, okSize := int64s(args[2])
 	stride, okStride := int64s(args[3])
 	if !ok || !okOffset || offset < 0 || !okSize || !okStride || len(size) != len(stride) {
-		return errors.New("a tensor that is not described as torch does")
+		return errors.New("malformed tensor")
 	}
 	u.push(view{s, offset, size, stride})
 	return nil

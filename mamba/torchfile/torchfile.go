@@ -80,7 +80,7 @@ func (r *Reader) add(path string) error {
 	r.archives = append(r.archives, a)
 	for _, name := range a.names {
 		if r.byName[name] != nil {
-			return fmt.Errorf("torchfile: %s: tensor %s: is in another shard too", path, name)
+			return fmt.Errorf("torchfile: %s: tensor %s: is also in another shard", path, name)
 		}
 		r.byName[name] = a
 		r.names = append(r.names, name)

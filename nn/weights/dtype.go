@@ -27,7 +27,7 @@ func ParseDType(name string) (DType, error) {
 	if d, ok := configNames[name]; ok {
 		return d, nil
 	}
-	return "", fmt.Errorf("weights: dtype %q: want float32, bfloat16 or float16", name)
+	return "", fmt.Errorf("weights: dtype %q: want float32, bfloat16, or float16", name)
 }
 
 // TorchName returns the name used in config.json, such as "float32", or the safetensors name if torch's is unknown.

@@ -28,7 +28,7 @@ func (r *Reader) openGGUF(path string) error {
 	for _, t := range f.Tensors {
 		name, shape := f.Parameter(t.Tensor)
 		if _, twice := r.byName[name]; twice {
-			return fmt.Errorf("weights: %s: tensors %s and another are both %s", path, t.Name, name)
+			return fmt.Errorf("weights: %s: tensor %s and another are both %s", path, t.Name, name)
 		}
 		r.byName[name] = Tensor{
 			Name: name, DType: DType(t.Type.String()), Shape: shape, path: path,

@@ -46,7 +46,7 @@ func readHeader(r io.ReaderAt, size int64) ([]Tensor, map[string]string, error) 
 		return nil, nil, err
 	}
 	if values := bytes.Count(header, []byte{','}); values > len(header)/minBytesPerValue {
-		return nil, nil, fmt.Errorf("header: %d values in %d bytes, more than a list of tensors can have", values, n)
+		return nil, nil, fmt.Errorf("header: %d values in %d bytes, too many for a list of tensors", values, n)
 	}
 	tensors, metadata, err := parseHeader(header, size-8-int64(n))
 	if err != nil {
@@ -65,12 +65,12 @@ func readHeader(r io.ReaderAt, size int64) ([]Tensor, map[string]string, error) 
 	end := 8 + int64(n)
 	for _, x := range tensors {
 		if x.offset != end {
-			return nil, nil, fmt.Errorf("tensor %s: begins at byte %d, the one before it ends at %d", x.Name, x.offset, end)
+			return nil, nil, fmt.Errorf("tensor %s: starts at byte %d, but the previous one ends at %d", x.Name, x.offset, end)
 		}
 		end += x.bytes()
 	}
 	if end != size {
-		return nil, nil, fmt.Errorf("tensors end at byte %d, the file has %d", end, size)
+		return nil, nil, fmt.Errorf("tensors end at byte %d, but the file has %d bytes", end, size)
 	}
 	return tensors, metadata, nil
 }
@@ -83,7 +83,7 @@ func parseHeader(header []byte, data int64) (tensors []Tensor, metadata map[stri
 	all := json.NewDecoder(bytes.NewReader(header))
 	err = object(all, func(dec *json.Decoder, name string) error {
 		if seen[name] {
-			return fmt.Errorf("tensor %s: occurs twice", name)
+			return fmt.Errorf("tensor %s: appears twice", name)
 		}
 		seen[name] = true
 		if len(seen) > maxTensors {
@@ -97,7 +97,7 @@ func parseHeader(header []byte, data int64) (tensors []Tensor, metadata map[stri
 		return err
 	})
 	if _, end := all.Token(); err == nil && !errors.Is(end, io.EOF) {
-		err = errors.New("something follows the object")
+		err = errors.New("unexpected data after the object")
 	}
 	return tensors, metadata, err
 }
@@ -130,7 +130,7 @@ func parseTensor(dec *json.Decoder, name string, data int64) (Tensor, error) {
 	seen := map[string]bool{}
 	err := object(dec, func(dec *json.Decoder, key string) error {
 		if seen[key] {
-			return fmt.Errorf("%s occurs twice", key)
+			return fmt.Errorf("%s appears twice", key)
 		}
 		seen[key] = true
 		switch key {
@@ -141,7 +141,7 @@ func parseTensor(dec *json.Decoder, name string, data int64) (Tensor, error) {
 		case "data_offsets":
 			return dec.Decode(&offsets)
 		}
-		return fmt.Errorf("%q is not a key of a tensor", key)
+		return fmt.Errorf("%q is not a known key of a tensor", key)
 	})
 	switch {
 	case err != nil:
@@ -149,11 +149,11 @@ func parseTensor(dec *json.Decoder, name string, data int64) (Tensor, error) {
 	case len(seen) != 3 || shape == nil || len(offsets) != 2:
 		return x, fmt.Errorf("tensor %s: want dtype, shape and two data_offsets", name)
 	case x.DType.Size() == 0:
-		return x, fmt.Errorf("tensor %s: type %q is unknown", name, x.DType)
+		return x, fmt.Errorf("tensor %s: unknown type %q", name, x.DType)
 	}
 	from, to := offsets[0], offsets[1]
 	if to < from || to > uint64(data) {
-		return x, fmt.Errorf("tensor %s: bytes %d to %d, the file has %d: truncated or damaged", name, from, to, data)
+		return x, fmt.Errorf("tensor %s: bytes %d to %d are outside the file of %d bytes, which is truncated or damaged", name, from, to, data)
 	}
 	length := uint64(x.DType.Size())
 	x.Shape = make([]int, len(shape))
@@ -165,7 +165,7 @@ func parseTensor(dec *json.Decoder, name string, data int64) (Tensor, error) {
 		x.Shape[i] = int(dim)
 	}
 	if length != to-from {
-		return x, fmt.Errorf("tensor %s: %s %v takes %d bytes, the header gives it %d", name, x.DType, shape, length, to-from)
+		return x, fmt.Errorf("tensor %s: %s %v takes %d bytes, but the header gives it %d", name, x.DType, shape, length, to-from)
 	}
 	x.offset = int64(from)
 	return x, nil

@@ -47,7 +47,7 @@ func (x *Index) add(dec *json.Decoder, name string) error {
 		return err
 	}
 	if _, twice := x.files[name]; twice {
-		return fmt.Errorf("tensor %s: occurs twice", name)
+		return fmt.Errorf("tensor %s: appears twice", name)
 	}
 	if file != filepath.Base(file) || !filepath.IsLocal(file) {
 		return fmt.Errorf("tensor %s: %q is not a plain file name", name, file)
@@ -78,5 +78,5 @@ func (x *Index) Check(where func(tensor string) string) error {
 	for _, m := range missing {
 		faults.Add("", "%s", m)
 	}
-	return fmt.Errorf("weights: %s: tensors that are not where the index says:\n  %s", x.path, faults.Report())
+	return fmt.Errorf("weights: %s: tensors are not in the files given by the index:\n  %s", x.path, faults.Report())
 }

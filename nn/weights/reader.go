@@ -74,9 +74,9 @@ func locate(path string) (string, error) {
 	}
 	hint := ""
 	if m, _ := filepath.Glob(filepath.Join(path, "*.bin")); len(m) > 0 {
-		hint = "; " + filepath.Base(m[0]) + " is a torch file, which has to be converted first (mamba-train convert)"
+		hint = "; " + filepath.Base(m[0]) + " is a PyTorch file, which must be converted first (mamba-train convert)"
 	}
-	return "", noWeights(fmt.Sprintf("weights: %s: neither %s nor %s is there%s", path, ModelFile, IndexFile, hint))
+	return "", noWeights(fmt.Sprintf("weights: %s: contains neither %s nor %s%s", path, ModelFile, IndexFile, hint))
 }
 
 // ErrNoWeights matches the error for a directory without weights.
@@ -135,7 +135,7 @@ func (r *Reader) openFile(path string) error {
 	}
 	for _, x := range tensors {
 		if _, twice := r.byName[x.Name]; twice {
-			return fmt.Errorf("weights: %s: tensor %s: is in another shard too", path, x.Name)
+			return fmt.Errorf("weights: %s: tensor %s: is also in another shard", path, x.Name)
 		}
 		x.data, x.path = f, path
 		r.byName[x.Name] = x

@@ -118,7 +118,7 @@ func (e Entry) encode() ([]byte, error) {
 		return nil, fmt.Errorf("weights: tensor %s: cannot write %T as %s", e.Name, v, e.DType)
 	}
 	if int64(len(b)) != e.bytes() {
-		return nil, fmt.Errorf("weights: tensor %s: %d bytes of values, shape %v takes %d", e.Name, len(b), e.Shape, e.bytes())
+		return nil, fmt.Errorf("weights: tensor %s: got %d bytes of values, but shape %v needs %d", e.Name, len(b), e.Shape, e.bytes())
 	}
 	return b, nil
 }
@@ -202,7 +202,7 @@ func Save(path string, tensors []Entry, metadata map[string]string) error {
 	views := make(map[string]view, len(tensors))
 	for _, s := range tensors {
 		if _, twice := views[s.Name]; twice {
-			return fmt.Errorf("weights: %s: tensor %s: is given twice", path, s.Name)
+			return fmt.Errorf("weights: %s: tensor %s: is a duplicate", path, s.Name)
 		}
 		views[s.Name] = view{s, &failed}
 	}

@@ -100,7 +100,7 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 	}
 	isStored := x.stored != nil && x.stored.Type == as
 	if !as.Writable() && (!isStored || x.stored.more > 0) {
-		return nil, fmt.Errorf("weights: tensor %s: values cannot be quantized to %v, which is only read: load it in another precision", x.Name, as)
+		return nil, fmt.Errorf("weights: tensor %s: quantizing to %v is not supported: load the model in another precision", x.Name, as)
 	}
 	if isStored {
 		blocks, err := x.blocks(as)
@@ -117,7 +117,7 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 		at += len(v)
 	})
 	if err == nil && !finite {
-		err = fmt.Errorf("weights: tensor %s: has numbers that are not finite, which %v cannot store", x.Name, as)
+		err = fmt.Errorf("weights: tensor %s: has values that are not finite, which %v cannot store", x.Name, as)
 	}
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ export function app(source, others = []) {
   const links = [{ name: "", title: "Runs" }, ...others.filter((o) => o.title)];
   nav.append(...links.map((l) => h("a", { href: l.name ? route(l.name) : "#/" }, l.title)));
   document.body.replaceChildren(
-    h("a", { class: "skip", href: "#main", onclick: (e) => { e.preventDefault(); main.focus(); } }, "Skip to the content"),
+    h("a", { class: "skip", href: "#main", onclick: (e) => { e.preventDefault(); main.focus(); } }, "Skip to content"),
     h("header", {}, h("a", { class: "brand", href: "#/" }, "mamba-train ", h("span", {}, source.live ? "studio" : "report")), nav, connection, themeButton()),
     main);
 

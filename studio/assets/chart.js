@@ -212,7 +212,7 @@ export function chart(title, { tall = false } = {}) {
 export function controls(view, changed) {
   const set = (name, value) => { view[name] = value; changed(view); };
   const shown = h("output", {}, number(view.smoothing));
-  return h("div", { class: "controls", role: "group", "aria-label": "How curves are drawn" },
+  return h("div", { class: "controls", role: "group", "aria-label": "Curve options" },
     h("label", {}, "by ", h("select", { onchange: (e) => set("axis", e.target.value) },
       Object.entries(axes).map(([value, name]) => h("option", { value, selected: value === view.axis }, name)))),
     h("label", {}, "smoothing ", h("input", {

@@ -4,9 +4,9 @@ import { h, route, number, count, table, stateBadge, steps, none, metricName, ca
 import { chart, controls, groups, swatch } from "./chart.js";
 
 export function compareView(source, view, ids) {
-  const grid = h("div", { class: "charts" }), differences = h("section", { "aria-label": "What differs" });
+  const grid = h("div", { class: "charts" }), differences = h("section", { "aria-label": "Differences" });
   const overview = h("div"), problems = h("p", { class: "problem" });
-  const element = h("div", {}, h("div", { class: "bar" }, h("h1", {}, `${ids.length} runs compared`)), overview, controls(view, draw), problems, grid, differences);
+  const element = h("div", {}, h("div", { class: "bar" }, h("h1", {}, `Comparing ${ids.length} runs`)), overview, controls(view, draw), problems, grid, differences);
   const charts = new Map(), histories = new Map(), seen = new Map();
   let busy = false, next = 0;
 
@@ -26,7 +26,7 @@ export function compareView(source, view, ids) {
   }
 
   async function update() {
-    overview.replaceChildren(table("Runs compared", [
+    overview.replaceChildren(table("Compared runs", [
       { head: "run", cell: (r) => [swatch(r.color), h("a", { href: route("run", r.id) }, r.id)] },
       { head: "state", cell: (r) => r.run ? stateBadge(r.run.state) : "gone" },
       { head: "steps", numeric: true, cell: (r) => r.run ? steps(r.run) : none },
@@ -57,7 +57,7 @@ export function compareView(source, view, ids) {
   async function compareSettings() {
     const columns = await Promise.all(ids.map(async (id) => new Map((await source.settings(id)).map((s) => [s.key, s.value]))));
     const keys = [...new Set(columns.flatMap((c) => [...c.keys()]))].filter((key) => new Set(columns.map((c) => c.get(key))).size > 1);
-    differences.replaceChildren(h("h2", {}, "What differs"), keys.length === 0 ? h("p", { class: "faint" }, "No setting differs.") : table("Settings that differ", [
+    differences.replaceChildren(h("h2", {}, "Differences"), keys.length === 0 ? h("p", { class: "faint" }, "All settings are the same.") : table("Settings that differ", [
       { head: "key", cell: (key) => h("code", {}, key) },
       ...ids.map((id, i) => ({ head: h("span", {}, swatch(i), id), cell: (key) => columns[i].has(key) ? h("code", {}, columns[i].get(key) || "\"\"") : none })),
     ], keys));

@@ -34,7 +34,7 @@ export function fields(schema, changed) {
     const more = h("details", {}, h("summary", {}, "More settings"), h("div", { class: "fields" }, rare.map((f) => f.element)));
     const section = { name, own, more, body: h("div", {}, h("div", { class: "fields" }, common.map((f) => f.element)), more) };
     const legend = h("legend", {}, titles[name] ?? name);
-    const on = name === "lora" && h("p", {}, adapter, " ", h("label", { for: "adapter" }, "Train an adapter next to frozen weights; without it, all weights are trained"));
+    const on = name === "lora" && h("p", {}, adapter, " ", h("label", { for: "adapter" }, "Train an adapter and freeze the model's weights; otherwise all weights are trained"));
     section.element = h("fieldset", {}, legend, help && name !== "lora" && h("p", { class: "faint" }, help), on, section.body);
     if (first) sections.unshift(section); else sections.push(section);
   }

@@ -38,7 +38,7 @@ export function listView(source, chosen) {
       cell("wide", stateBadge(run.state)), cell("wide", progress(run), " ", h("span", { class: "faint" }, steps(run))),
       cell("numeric", number(run.loss)), cell("numeric mid", number(run.eval_loss)), cell("numeric wide", number(run.tokens_per_second)),
       cell("numeric mid", duration(run.seconds_left)),
-      h("td", { class: "numeric wide", title: run.memory_measured ? "of the process" : "as estimated when the run began" }, run.memory_bytes ? (run.memory_measured ? "" : "about ") + bytes(run.memory_bytes) : none),
+      h("td", { class: "numeric wide", title: run.memory_measured ? "measured" : "estimated at the start of the run" }, run.memory_bytes ? (run.memory_measured ? "" : "about ") + bytes(run.memory_bytes) : none),
       cell("widest", run.device || none),
       h("td", { class: "numeric mid", title: moment(run.updated) }, since(run.updated)),
     ];
@@ -46,7 +46,7 @@ export function listView(source, chosen) {
 
   function offerCompare() {
     const list = [...chosen].filter((id) => source.runs.has(id));
-    compare.textContent = list.length > 1 ? `Compare ${list.length} runs` : "Compare: choose two runs";
+    compare.textContent = list.length > 1 ? `Compare ${list.length} runs` : "Compare: select two runs";
     compare.classList.toggle("off", list.length < 2);
     compare.setAttribute("aria-disabled", String(list.length < 2));
     compare.href = list.length > 1 ? route("compare", ...list) : "#/";
@@ -76,7 +76,7 @@ export function listView(source, chosen) {
     if (order.length !== body.children.length || order.some((row, i) => row !== body.children[i])) body.replaceChildren(...order);
     more.hidden = found.length <= limit;
     const running = all.filter((run) => run.state === "running").length;
-    status.textContent = all.length === 0 ? `No runs yet below ${source.folders.join(", ")}.`
+    status.textContent = all.length === 0 ? `No runs yet in ${source.folders.join(", ")}.`
       : `${found.length === all.length ? all.length : `${found.length} of ${all.length}`} ${all.length === 1 ? "run" : "runs"}, ${running} running.`;
     offerCompare();
   }

@@ -9,7 +9,7 @@ export function runView(source, view, id, tab = "curves") {
   const facts = h("dl", { class: "facts" });
   const heading = h("div", { class: "bar" });
   const panel = h("section", { "aria-label": tabs[tab] });
-  const nav = h("nav", { class: "tabs", "aria-label": "Parts of the run" }, Object.entries(tabs)
+  const nav = h("nav", { class: "tabs", "aria-label": "Run pages" }, Object.entries(tabs)
     .filter(([name]) => source.live || name !== "data" || source.hasData?.(id))
     .map(([name, title]) => h("a", { href: route("run", id, name), "aria-current": name === tab ? "page" : null }, title)));
   const actions = source.readOnly ? null : source.actions?.(source, () => source.runs.get(id)?.path);
@@ -19,7 +19,7 @@ export function runView(source, view, id, tab = "curves") {
   function update() {
     const run = source.runs.get(id);
     if (!run) {
-      heading.replaceChildren(h("h1", {}, id), h("p", { role: "status" }, "There is no such run any more."));
+      heading.replaceChildren(h("h1", {}, id), h("p", { role: "status" }, "This run no longer exists."));
       return;
     }
     heading.replaceChildren(h("h1", {}, id), stateBadge(run.state), progress(run));
@@ -38,7 +38,7 @@ export function runView(source, view, id, tab = "curves") {
 
   // load shows the result of read, or the reason why it failed.
   async function load(read, show) {
-    panel.replaceChildren(h("p", { class: "faint", role: "status" }, "Reading …"));
+    panel.replaceChildren(h("p", { class: "faint", role: "status" }, "Loading …"));
     try {
       panel.replaceChildren(...[show(await read(id))].flat());
     } catch (problem) {
@@ -58,7 +58,7 @@ export function runView(source, view, id, tab = "curves") {
       const marks = runMarks(run, history);
       words.textContent = markWords(marks).join("  ·  ");
       if (history.names.length === 0) {
-        grid.replaceChildren(h("p", { class: "faint" }, "No values yet: the first row comes after logging_steps steps."));
+        grid.replaceChildren(h("p", { class: "faint" }, "No values yet: the first ones are logged after logging_steps steps."));
         return;
       }
       for (const group of groups(history.names)) {
@@ -111,12 +111,12 @@ export function runView(source, view, id, tab = "curves") {
   }
 
   function data() {
-    load(source.data, (d) => d.rows ? dataShown(d) : h("p", { class: "faint" }, "The data of this run is not known."));
+    load(source.data, (d) => d.rows ? dataShown(d) : h("p", { class: "faint" }, "No data is available for this run."));
     return {};
   }
 
   function card() {
-    load(source.card, (text) => text ? h("pre", { class: "text", tabindex: "0" }, text) : h("p", { class: "faint" }, "A run writes its model card when it ends."));
+    load(source.card, (text) => text ? h("pre", { class: "text", tabindex: "0" }, text) : h("p", { class: "faint" }, "The model card is written when the run ends."));
     return {};
   }
 
@@ -135,7 +135,7 @@ export function runMarks(run, history) {
 
 // sampleColumns shows the continuations of each prompt side by side, newest first.
 function sampleColumns(list) {
-  if (list.length === 0) return h("p", { class: "faint" }, "No samples: train.sample_prompts are continued at each evaluation.");
+  if (list.length === 0) return h("p", { class: "faint" }, "No samples: texts are generated from train.sample_prompts at each evaluation.");
   const prompts = new Map();
   for (const s of list) {
     if (!prompts.has(s.prompt)) prompts.set(s.prompt, new Map());
@@ -168,14 +168,14 @@ function dataShown(d) {
   const top = Math.max(1, ...d.histogram.map((b) => b.documents));
   const bins = d.histogram.slice(Math.max(0, d.histogram.findIndex((b) => b.documents > 0)));
   return [
-    h("h2", {}, "As trained"),
-    h("p", { class: "faint" }, "Tokens that do not enter the loss are ", h("span", { class: "masked" }, "set apart like this"), "."),
+    h("h2", {}, "Training documents"),
+    h("p", { class: "faint" }, "Text excluded from the loss is ", h("span", { class: "masked" }, "marked like this"), "."),
     h("ol", { class: "documents" }, d.rows.map((row) => h("li", { class: "card" },
       h("div", { class: "faint" }, `row ${count(row.row)}: ${counted(row.tokens, "token")}, ${counted(row.labels, "label")}`),
       h("p", { class: "sample" }, (row.segments ?? []).map((s) => s.counted ? s.text : h("span", { class: "masked" }, s.text)))))),
     h("h2", {}, "Lengths"),
-    h("p", { class: "faint" }, `Tokens per document, of ${d.partial ? "the first " : ""}${counted(d.documents, "document")}.`),
-    table("Lengths of documents", [
+    h("p", { class: "faint" }, `Tokens per document, over ${d.partial ? "the first " : ""}${counted(d.documents, "document")}.`),
+    table("Document lengths", [
       { head: "tokens", cell: (b) => b.from === b.to ? count(b.from) : `${count(b.from)}–${count(b.to)}` },
       { head: "share", cell: (b) => h("meter", { max: top, value: b.documents, "aria-label": `${b.documents} documents` }) },
       { head: "documents", numeric: true, cell: (b) => count(b.documents) },

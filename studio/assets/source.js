@@ -20,7 +20,7 @@ export async function request(path, options = {}) {
   const text = await answer.text();
   let problem = text.trim();
   try { problem = JSON.parse(text).error ?? problem; } catch { /* plain text */ }
-  throw new Error(problem || `the server answers ${answer.status}`);
+  throw new Error(problem || `the server returned status ${answer.status}`);
 }
 
 export async function getJSON(path) {

@@ -9,7 +9,7 @@ let kept = null; // the input, for when the view is opened again
 
 export const startView = {
   name: "start", title: "Start", make(source, like) {
-    const element = h("div", { class: "start" }, h("h1", {}, "Start a run"), h("p", { class: "faint", role: "status" }, "Reading …"));
+    const element = h("div", { class: "start" }, h("h1", {}, "Start a run"), h("p", { class: "faint", role: "status" }, "Loading …"));
     let close = () => {};
     build(source, like).then((view) => { element.replaceChildren(...view.children); close = view.close; }, (problem) => {
       element.replaceChildren(h("h1", {}, "Start a run"), h("p", { class: "problem", role: "alert" }, problem.message));
@@ -25,8 +25,8 @@ async function build(source, like) {
   const fileFault = h("p", { class: "problem", id: "file-fault", role: "alert" });
   file.setAttribute("aria-describedby", "file-fault");
   const replace = h("input", { type: "checkbox", id: "replace" }), overwrite = h("input", { type: "checkbox", id: "overwrite" });
-  const replaceLine = h("p", { hidden: true }, replace, " ", h("label", { for: "replace" }, "Replace that file"));
-  const overwriteLine = h("p", { hidden: true }, overwrite, " ", h("label", { for: "overwrite" }, "Replace the run that output_dir holds"));
+  const replaceLine = h("p", { hidden: true }, replace, " ", h("label", { for: "replace" }, "Replace the existing file"));
+  const overwriteLine = h("p", { hidden: true }, overwrite, " ", h("label", { for: "overwrite" }, "Replace the run in output_dir"));
   const faults = h("div", { role: "status" }), needs = h("div", { role: "status" }), time = h("p", { role: "status" });
   const yaml = h("pre", { class: "text", tabindex: "0", "aria-label": "The YAML file" });
   const button = h("button", { type: "submit", class: "primary" }, "Start the run");
@@ -36,11 +36,11 @@ async function build(source, like) {
   const choice = h("select", { id: "begin" }, offers.files.map((f) => h("option", { value: f }, f)));
   const upload = h("input", { type: "file", id: "upload", accept: ".yaml,.yml", onchange: () => open(upload.files[0]?.text().then((text) => ({ text }))) });
   const begin = h("div", { class: "controls" },
-    h("span", {}, h("label", { for: "begin" }, "Begin with "), choice),
+    h("span", {}, h("label", { for: "begin" }, "Start from "), choice),
     h("button", { type: "button", onclick: () => open({ file: choice.value }) }, "Fill the form"),
-    h("span", {}, h("label", { for: "upload" }, "or a file of yours "), upload));
+    h("span", {}, h("label", { for: "upload" }, "or your own file "), upload));
   const side = h("div", { class: "side" },
-    h("section", { class: "card", "aria-label": "What the run needs" }, h("h2", {}, "What it needs"), faults, needs, time),
+    h("section", { class: "card", "aria-label": "Requirements of the run" }, h("h2", {}, "Requirements"), faults, needs, time),
     h("section", { class: "card", "aria-label": "Start" },
       h("div", { class: "field" }, h("label", { for: "file" }, "Write the configuration to"), file, fileFault, replaceLine),
       overwriteLine, button, failure,
@@ -98,11 +98,11 @@ async function build(source, like) {
       return;
     }
     const fits = n.memory_bytes <= n.limit_bytes;
-    const parts = [["weights", n.weights_bytes], ["gradients", n.gradients_bytes], ["optimizer", n.optimizer_bytes], ["activations", n.activations_bytes], ["the program", n.program_bytes]];
+    const parts = [["weights", n.weights_bytes], ["gradients", n.gradients_bytes], ["optimizer", n.optimizer_bytes], ["activations", n.activations_bytes], ["program and buffers", n.program_bytes]];
     needs.replaceChildren(
-      h("p", {}, "Memory: at most about ", h("b", {}, bytes(n.memory_bytes)), ` of ${bytes(n.limit_bytes)}`),
+      h("p", {}, "Memory: up to about ", h("b", {}, bytes(n.memory_bytes)), ` of ${bytes(n.limit_bytes)}`),
       h("meter", { max: n.limit_bytes, value: Math.min(n.memory_bytes, n.limit_bytes), "aria-label": `memory: ${bytes(n.memory_bytes)} of ${bytes(n.limit_bytes)}` }),
-      fits ? "" : h("p", { class: "problem" }, "The run does not fit and would be refused."),
+      fits ? "" : h("p", { class: "problem" }, "The run does not fit into memory and would be refused."),
       h("p", { class: "faint" }, parts.filter(([, v]) => v > 0).map(([name, v]) => `${name} ${bytes(v)}`).join(", ")),
       h("p", {}, `Trains ${count(n.trainable)} of ${count(n.parameters)} parameters (${number(100 * n.trainable / n.parameters)} %), up to ${count(n.rows)} rows at once`));
   }
@@ -113,7 +113,7 @@ async function build(source, like) {
       const t = await (await postJSON("/api/start/time", { values }, signal)).json();
       if (!signal.aborted) time.replaceChildren("Time: about ", h("b", {}, duration(t.seconds)), ` for ${count(t.steps)} steps, ${count(t.tokens)} tokens of data`);
     } catch (problem) {
-      if (!signal.aborted) time.replaceChildren("Time: not known: ", h("span", { class: "faint" }, problem.message));
+      if (!signal.aborted) time.replaceChildren("Time: unknown: ", h("span", { class: "faint" }, problem.message));
     }
   }
 
@@ -161,16 +161,16 @@ function say(fault) { return fault.key ? `${fault.key}: ${fault.problem}` : faul
 // jobView shows a job until its run can be watched.
 export const jobView = {
   name: "job", make(source, dir) {
-    const state = h("p", { role: "status" }), console = h("pre", { class: "text", tabindex: "0", "aria-label": "What the process prints" });
+    const state = h("p", { role: "status" }), console = h("pre", { class: "text", tabindex: "0", "aria-label": "Process output" });
     const bar = runActions(source, () => dir);
-    const element = h("div", {}, h("h1", {}, dir), state, bar.element, h("h2", {}, "What it prints"), console);
+    const element = h("div", {}, h("h1", {}, dir), state, bar.element, h("h2", {}, "Output"), console);
     let timer = 0, done = false, began = false;
     async function poll() {
       const job = await bar.refresh();
       if (done) return;
       if (job) {
         console.textContent = job.console;
-        state.textContent = job.running ? "The process runs and loads the model." : `The process has ended${job.exit_code === null ? "" : ` with exit code ${job.exit_code}`}.`;
+        state.textContent = job.running ? "The process is running and loading the model." : `The process has ended${job.exit_code === null ? "" : ` with exit code ${job.exit_code}`}.`;
         began ||= job.running;
       } else state.textContent = "No run was started here.";
       const run = [...source.runs.values()].find((r) => r.path === dir && r.step > 0);
@@ -188,9 +188,9 @@ export function runActions(source, path) {
   const said = h("span", { role: "status", class: "faint" }), failure = h("span", { class: "problem", role: "alert" });
   const stop = h("button", { type: "button", hidden: true, onclick: () => act("stop") }, "Stop");
   const resume = h("button", { type: "button", hidden: true, onclick: () => act("resume") }, "Resume");
-  const attempt = h("a", { class: "button", hidden: true }, "Try it"), like = h("a", { class: "button", hidden: true }, "Start one like it");
-  const output = h("pre", { class: "text", tabindex: "0", "aria-label": "What the process has printed" });
-  const outputs = h("details", { hidden: true }, h("summary", {}, "What it printed"), output);
+  const attempt = h("a", { class: "button", hidden: true }, "Try it"), like = h("a", { class: "button", hidden: true }, "Start a similar run");
+  const output = h("pre", { class: "text", tabindex: "0", "aria-label": "Process output" });
+  const outputs = h("details", { hidden: true }, h("summary", {}, "Output"), output);
   const element = h("div", { class: "actions" }, h("div", { class: "controls" }, stop, resume, attempt, like, said, failure), outputs);
   let timer = 0, closed = false;
 
@@ -214,7 +214,7 @@ export function runActions(source, path) {
     stop.disabled = Boolean(job?.stopping);
     stop.textContent = job?.stopping ? "Stopping …" : "Stop";
     resume.hidden = running || !(run ? ["interrupted", "lost"].includes(run.state) : job);
-    said.textContent = job?.stopping ? "It finishes its step and saves." : !job?.running && run?.state === "running" ? "Started elsewhere: stop it there, with Ctrl-C." : "";
+    said.textContent = job?.stopping ? "Finishing the current step and saving." : !job?.running && run?.state === "running" ? "Started elsewhere: stop it there with Ctrl-C." : "";
     attempt.hidden = !(run && (run.checkpoints?.length || run.state === "finished"));
     like.hidden = !run;
     if (run) { attempt.href = route("try", run.id); like.href = route("start", run.id); }

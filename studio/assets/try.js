@@ -17,7 +17,7 @@ export const tryView = {
     const system = h("textarea", { id: "system", rows: 2 }), systemLine = h("div", { class: "field" }, h("label", { for: "system" }, "System prompt"), system);
     const prompt = h("textarea", { id: "prompt", rows: 3, onkeydown: (e) => { if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); send(); } } });
     const promptLabel = h("label", { for: "prompt" }, "Text to continue");
-    const sendButton = h("button", { type: "submit", class: "primary" }, "Send"), stopButton = h("button", { type: "button", hidden: true, onclick: stop }, "Stop writing");
+    const sendButton = h("button", { type: "submit", class: "primary" }, "Send"), stopButton = h("button", { type: "button", hidden: true, onclick: stop }, "Stop generating");
     const controls = sampling();
     const logs = Object.fromEntries(Object.entries(sides).map(([side, title]) => [side, log(title)]));
     const histories = { adapted: [], base: [] };
@@ -27,14 +27,14 @@ export const tryView = {
       h("div", { class: "controls" },
         h("span", {}, h("label", { for: "try-run" }, "Run "), run), h("span", {}, h("label", { for: "try-place" }, "Weights "), place),
         h("span", {}, h("label", { for: "try-precision" }, "Precision "), precision),
-        h("button", { type: "button", onclick: unload }, "Free its memory")),
+        h("button", { type: "button", onclick: unload }, "Unload model")),
       memory);
-    const mode = h("fieldset", { class: "plain" }, h("legend", {}, "What it does"),
-      h("span", {}, text, " ", h("label", { for: "mode-text" }, "continues a text")), h("span", {}, chat, " ", h("label", { for: "mode-chat" }, "chats, by its template")),
-      h("span", {}, both, " ", h("label", { for: "both" }, "next to the base")));
+    const mode = h("fieldset", { class: "plain" }, h("legend", {}, "Mode"),
+      h("span", {}, text, " ", h("label", { for: "mode-text" }, "continue a text")), h("span", {}, chat, " ", h("label", { for: "mode-chat" }, "chat, using the model's template")),
+      h("span", {}, both, " ", h("label", { for: "both" }, "compare with the base model")));
     const ask = h("form", { class: "ask", onsubmit: (e) => { e.preventDefault(); send(); } },
       systemLine, h("div", { class: "field" }, promptLabel, prompt),
-      h("div", { class: "controls" }, sendButton, stopButton, h("button", { type: "button", onclick: reset }, "Begin again"), h("span", { class: "faint" }, "Ctrl + Enter sends")), failure);
+      h("div", { class: "controls" }, sendButton, stopButton, h("button", { type: "button", onclick: reset }, "Start over"), h("span", { class: "faint" }, "Ctrl+Enter to send")), failure);
     const element = h("div", { class: "try" }, h("h1", {}, "Try it"), setup, mode, h("div", { class: "columns" },
       h("div", {}, h("div", { class: "sides" }, logs.adapted.element, logs.base.element), ask), h("div", { class: "side" }, controls.element)));
 
@@ -59,10 +59,10 @@ export const tryView = {
       try {
         const d = await getJSON(`/api/try?${query}`);
         if (mine !== latest) return;
-        place.replaceChildren(...d.places.map((p) => h("option", { value: p.name }, p.name === "" ? "the result" : `step ${count(p.step)}`)));
+        place.replaceChildren(...d.places.map((p) => h("option", { value: p.name }, p.name === "" ? "final result" : `step ${count(p.step)}`)));
         place.value = d.place;
-        const again = d.adapter ? "; the base is the same model without the adapter" : "; the base is loaded in its turn";
-        memory.textContent = d.loaded ? "The model is in memory." : `Loading it takes about ${bytes(d.memory)} of ${bytes(d.machine)}${both.checked ? again : ""}. One model is in memory at a time.`;
+        const again = d.adapter ? "; the base model is the same model without the adapter" : "; the base model is loaded in turn";
+        memory.textContent = d.loaded ? "The model is loaded." : `Loading it takes about ${bytes(d.memory)} of ${bytes(d.machine)}${both.checked ? again : ""}. One model is in memory at a time.`;
         chat.disabled = !d.chat;
         if (!ready) { chat.checked = d.chat; text.checked = !d.chat; }
         ready = true;
@@ -119,9 +119,9 @@ export const tryView = {
       try {
         await events(await postJSON("/api/try", question, signal), (event, data) => {
           if (event === "loading") entry.say("loading the model …");
-          if (event === "prompt") { entry.say("reading …"); entry.reads(data); }
-          if (event === "text") { entry.say("writing …"); entry.text(data); }
-          if (event === "done") entry.end(`${count(data.tokens)} tokens, ${number(data.tokens / Math.max(data.seconds, 1e-9))} tokens/s${data.reason === "length" ? ", cut at max_new_tokens" : ""}`);
+          if (event === "prompt") { entry.say("reading the prompt …"); entry.reads(data); }
+          if (event === "text") { entry.say("generating …"); entry.text(data); }
+          if (event === "done") entry.end(`${count(data.tokens)} tokens, ${number(data.tokens / Math.max(data.seconds, 1e-9))} tokens/s${data.reason === "length" ? ", stopped at max_new_tokens" : ""}`);
           if (event === "error") entry.fail(data.error);
         });
       } catch (problem) {
@@ -154,8 +154,8 @@ function log(title) {
     element,
     clear() { list.replaceChildren(); },
     add(words, chat) {
-      const said = h("p", { class: "sample" }), state = h("p", { class: "faint" }, "waiting for its turn …"), failure = h("p", { class: "problem" });
-      const read = h("pre", { class: "sample" }), reads = h("details", { hidden: true }, h("summary", {}, "what the model reads"), read);
+      const said = h("p", { class: "sample" }), state = h("p", { class: "faint" }, "waiting …"), failure = h("p", { class: "problem" });
+      const read = h("pre", { class: "sample" }), reads = h("details", { hidden: true }, h("summary", {}, "model input"), read);
       const before = h(chat ? "p" : "span", { class: chat ? "sample asked" : "faint" }, words);
       const entry = h("div", { class: "entry", "aria-busy": "true" }, chat ? before : null, said, failure, state, reads);
       if (!chat) said.append(before);
@@ -177,20 +177,20 @@ function log(title) {
   };
 }
 
-// sampling lists the generation controls. Empty ones use the model's own settings.
+// sampling are the controls of generation. Empty controls use the model's own settings.
 function sampling() {
-  const numbers = [["max_new_tokens", "tokens to add at most", "200"], ["temperature", "below 1 favors probable tokens", ""], ["top_k", "from the k most probable tokens; 0 = from all", ""],
-    ["top_p", "from the most probable tokens that make up this share", ""], ["min_p", "without tokens below this share of the most probable one", ""],
-    ["repetition_penalty", "above 1 makes tokens that have occurred less probable", ""], ["seed", "of what is drawn", "42"]];
-  const sample = h("select", { id: "do_sample" }, [["", "as the model's settings say"], ["true", "drawn by probability"], ["false", "always the most probable"]].map(([value, words]) => h("option", { value }, words)));
-  const draws = ["temperature", "top_k", "top_p", "min_p"]; // affect only sampling
+  const numbers = [["max_new_tokens", "maximum number of new tokens", "200"], ["temperature", "values below 1 favor probable tokens", ""], ["top_k", "choose among the k most probable tokens; 0 = all", ""],
+    ["top_p", "choose among the most probable tokens with this total probability", ""], ["min_p", "exclude tokens less probable than this fraction of the most probable one", ""],
+    ["repetition_penalty", "values above 1 make tokens that have already occurred less probable", ""], ["seed", "seed for sampling", "42"]];
+  const sample = h("select", { id: "do_sample" }, [["", "by the model's settings"], ["true", "sampled by probability"], ["false", "always the most probable"]].map(([value, words]) => h("option", { value }, words)));
+  const draws = ["temperature", "top_k", "top_p", "min_p"]; // only matter where tokens are drawn
   const inputs = numbers.map(([name, help, value]) => {
     const input = h("input", { type: "text", inputmode: "decimal", id: name, value, autocomplete: "off", "aria-describedby": `${name}-help` });
     if (draws.includes(name)) input.addEventListener("input", () => { if (input.value.trim() !== "") sample.value = "true"; });
     return { name, input, element: h("div", { class: "field" }, h("label", { for: name }, name), input, h("p", { class: "help faint", id: `${name}-help` }, help)) };
   });
   return {
-    element: h("fieldset", { class: "card" }, h("legend", {}, "Sampling"), h("div", { class: "field" }, h("label", { for: "do_sample" }, "Tokens are"), sample), inputs.map((i) => i.element)),
+    element: h("fieldset", { class: "card" }, h("legend", {}, "Sampling"), h("div", { class: "field" }, h("label", { for: "do_sample" }, "Tokens are chosen"), sample), inputs.map((i) => i.element)),
     values() {
       const values = sample.value === "" ? {} : { do_sample: sample.value === "true" };
       for (const { name, input } of inputs) {

@@ -178,7 +178,7 @@ type Start struct {
 }
 
 // errRunning is wrapped by the error of a start in a directory where a run is in progress.
-var errRunning = errors.New("a run is going on there")
+var errRunning = errors.New("a run is in progress there")
 
 // Start starts a training run. It creates the directory and writes the output of the process to a file in it.
 func (r *Runner) Start(s Start) error {
@@ -252,7 +252,7 @@ func (r *Runner) follow(cmd *exec.Cmd, s Start) error {
 }
 
 // errNotRunning is wrapped by the error of a stop where no job is running.
-var errNotRunning = errors.New("no process that was started here runs there; stop a run where it was started, with Ctrl-C")
+var errNotRunning = errors.New("no run started here is in progress there; stop other runs with Ctrl-C where they were started")
 
 // Stop tells the process of a job to finish its step, save and exit. Further calls have no effect.
 func (r *Runner) Stop(dir string) error {

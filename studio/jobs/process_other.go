@@ -6,5 +6,5 @@ import "errors"
 
 // identity returns an error: here nothing tells whether the number of a process has been reused.
 func identity(int) (id string, ended bool, err error) {
-	return "", false, errors.New("on this system, processes cannot be told apart: start the run on the command line")
+	return "", false, errors.New("the studio cannot track processes on this system: start the run on the command line")
 }

@@ -37,5 +37,5 @@ func detached() *syscall.SysProcAttr {
 
 // interrupt always fails: Windows can interrupt only processes of the same console.
 func interrupt(*os.Process) error {
-	return errors.New("on Windows, a run cannot be told from here to save and stop: end it in the Task Manager, and resume it from its last checkpoint")
+	return errors.New("on Windows, the studio cannot ask a run to save and stop: end it in Task Manager, and resume it from its last checkpoint")
 }

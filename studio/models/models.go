@@ -79,7 +79,7 @@ func placesOf(dir string) (list []place) {
 	return list
 }
 
-var errNoWeights = errors.New("the run has no weights yet: they come with its first checkpoint")
+var errNoWeights = errors.New("the run has no weights yet: they are saved with its first checkpoint")
 
 // find returns the place of a run's weights by name.
 func (m *Models) find(id, name string) (p place, list []place, err error) {
@@ -109,7 +109,7 @@ func (m *Models) choose(id string, p place, side string, precision mamba.Precisi
 	}
 	base := m.baseOf(id)
 	if base == "" {
-		return choice{}, fmt.Errorf("models: %s does not say which model it began with", id)
+		return choice{}, fmt.Errorf("models: %s does not name the model it started from", id)
 	}
 	return choice{model: base, precision: precision}, nil
 }
@@ -182,7 +182,7 @@ const (
 	restTime    = 5 * time.Minute // an idle model is dropped after this time
 )
 
-var errBusy = errors.New("models: too many requests wait for the model already")
+var errBusy = errors.New("models: too many requests are waiting for the model")
 
 // with waits for this request's turn and calls f with the model. It calls loading before it reads a model.
 func (m *Models) with(ctx context.Context, what choice, loading func(), f func(*recipe.Model) error) error {

@@ -76,7 +76,7 @@ func (l *Library) Folders() (list []string) {
 	return list
 }
 
-// Dir returns the directory of a run, or an error if there is no such run.
+// Dir returns the directory of a run, or an error if no such run.
 func (l *Library) Dir(id string) (string, error) {
 	r, err := l.find(id)
 	if err != nil {
@@ -86,7 +86,7 @@ func (l *Library) Dir(id string) (string, error) {
 }
 
 // ErrUnknown is wrapped by the error for an id that does not belong to a run.
-var ErrUnknown = errors.New("there is no such run")
+var ErrUnknown = errors.New("no such run")
 
 // find returns the run with the given id. Ids are looked up and never used as paths.
 func (l *Library) find(id string) (*run, error) {

@@ -122,7 +122,7 @@ func (r *run) open(name string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("runs: %s is no regular file", name)
+		return nil, nil, fmt.Errorf("runs: %s is not a regular file", name)
 	}
 	f, err := r.folder.root.Open(name)
 	return f, info, err

@@ -245,7 +245,7 @@ func (o *Output) inspect() error {
 		o.damaged = append(o.damaged, fmt.Errorf("checkpoint: %s: damaged: %w", dir, err))
 	}
 	if len(o.damaged) > 0 && o.finished == nil {
-		return fmt.Errorf("%w\ncheckpoint: %s: no checkpoint can be used; --overwrite begins anew", errors.Join(o.damaged...), o.Dir)
+		return fmt.Errorf("%w\ncheckpoint: %s: no usable checkpoint; --overwrite starts over", errors.Join(o.damaged...), o.Dir)
 	}
 	return nil
 }
@@ -294,15 +294,15 @@ func StepOf(outputDir, path string) (int, error) {
 	name := filepath.Base(path)
 	step, err := strconv.Atoi(strings.TrimPrefix(name, checkpointPrefix))
 	if err != nil || checkpointName(step) != name {
-		return 0, fault.NotFound("%s is no checkpoint: want a directory such as %s", path, filepath.Join(outputDir, checkpointName(100)))
+		return 0, fault.NotFound("%s is not a checkpoint: want a directory such as %s", path, filepath.Join(outputDir, checkpointName(100)))
 	}
 	inside := filepath.Join(outputDir, name)
 	there, err := os.Stat(inside)
 	if err != nil || !there.IsDir() {
-		return 0, fault.NotFound("there is no %s%s", inside, haveSteps(outputDir))
+		return 0, fault.NotFound("no such checkpoint: %s%s", inside, haveSteps(outputDir))
 	}
 	if given, err := os.Stat(path); path != name && (err != nil || !os.SameFile(given, there)) {
-		return 0, fault.NotFound("%s is not in output_dir, which is %s", path, outputDir)
+		return 0, fault.NotFound("%s is not in output_dir (%s)", path, outputDir)
 	}
 	return step, nil
 }
@@ -317,7 +317,7 @@ func haveSteps(dir string) string {
 	for _, step := range slices.Backward(steps) {
 		names = append(names, strconv.Itoa(step))
 	}
-	return "; there are checkpoints of steps " + strings.Join(names, ", ")
+	return "; available steps: " + strings.Join(names, ", ")
 }
 
 // open verifies a checkpoint and reads its state.
@@ -330,7 +330,7 @@ func (o *Output) open(dir string, step int) (*Checkpoint, error) {
 		return nil, err
 	}
 	if st.GlobalStep != step {
-		return nil, fmt.Errorf("%s: is of step %d, want %d", StateFile, st.GlobalStep, step)
+		return nil, fmt.Errorf("%s: is from step %d, want %d", StateFile, st.GlobalStep, step)
 	}
 	return &Checkpoint{Dir: dir, Step: step, State: st}, nil
 }

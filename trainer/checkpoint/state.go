@@ -185,7 +185,7 @@ func (s *State) Clone() *State {
 // Change is a setting that differs between a checkpoint and the run that resumes from it.
 type Change struct{ Key, Was, Is string }
 
-func (c Change) String() string { return fmt.Sprintf("%s: was %s, is %s", c.Key, c.Was, c.Is) }
+func (c Change) String() string { return fmt.Sprintf("%s: was %s, is now %s", c.Key, c.Was, c.Is) }
 
 // Changes returns the keys whose values differ, in alphabetical order.
 func Changes(was, is map[string]string) []Change {

@@ -62,7 +62,7 @@ func start(open func() (library, error), l launch, config Config) (*Comm, error)
 		return nil, err
 	}
 	go c.watch.run(config.Timeout, func(r *request, limit time.Duration) {
-		c.lost(fmt.Sprintf("%s has not finished in %v: another rank is stuck, lost or cut off", r.name, limit))
+		c.lost(fmt.Sprintf("%s did not finish within %v: another rank is stuck, lost, or disconnected", r.name, limit))
 	})
 	peers, err := c.connect()
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *Comm) join(open func() (library, error), l launch) (err error) {
 	if c.rank == l.rank && c.size == l.size {
 		return nil
 	}
-	err = refusef("%s says that this is rank %d of %d, the library (%s) says rank %d of %d: they do not belong together; name the launcher's own library in distributed.library",
+	err = refusef("%s started this process as rank %d of %d, but the library (%s) reports rank %d of %d: they do not belong together; set distributed.library to the launcher's own library",
 		l.name, l.rank, l.size, c.lib.version(), c.rank, c.size)
 	return errors.Join(err, c.lib.finalize())
 }

@@ -230,7 +230,7 @@ func TestWatchdogEndsRankWithHungCall(t *testing.T) {
 	for tick(comms[0].watch.ticker) {
 		ticks++
 	}
-	if code := <-r.ended; code != 75 || !strings.Contains(r.text(), "all-reduce has not finished in 300ms") || !strings.Contains(r.text(), "rank 0/2") {
+	if code := <-r.ended; code != 75 || !strings.Contains(r.text(), "all-reduce did not finish within 300ms") || !strings.Contains(r.text(), "rank 0/2") {
 		t.Errorf("got exit code %d and %q", code, r.text())
 	}
 	if ticks != 5 { // one to notice the call, three that are allowed

@@ -50,8 +50,8 @@ func (c Config) Validate() error {
 	l.Require(c.Timeout > 0, "timeout", "must be positive, got %v", c.Timeout)
 	l.Require(c.Silence > 0, "silence", "must be positive, got %v", c.Silence)
 	l.AtLeast("bucket_bytes", c.BucketBytes, 4)
-	l.Require(c.Print != nil, "print", "must be given")
-	l.Require(c.Exit != nil, "exit", "must be given")
+	l.Require(c.Print != nil, "print", "is required")
+	l.Require(c.Exit != nil, "exit", "is required")
 	return l.Err()
 }
 

@@ -53,7 +53,7 @@ func (c *Comm) acceptAll() ([]*peer, error) {
 	}
 	peers, missing := a.peers(connected)
 	if len(missing) > 0 {
-		c.config.Print(fmt.Sprintf("%sno heartbeat from rank %s: no TCP connection to this host; if it is stopped or cut off, only distributed.timeout (%v) notices",
+		c.config.Print(fmt.Sprintf("%sno heartbeat from rank %s: no TCP connection to this host; a hang or disconnection is detected only by distributed.timeout (%v)",
 			Prefix(c), strings.Join(missing, ", "), c.config.Timeout))
 	}
 	return peers, nil

@@ -21,7 +21,7 @@ func (l launch) tooFewCores() string {
 	if have >= share {
 		return ""
 	}
-	return fmt.Sprintf("%s has bound this rank to %d of %d cores: start it with --bind-to none", l.name, have, onlineCores())
+	return fmt.Sprintf("%s bound this rank to %d of %d cores: start it with --bind-to none", l.name, have, onlineCores())
 }
 
 // cores returns this rank's share of the host's cores, or 0 if the process may not use more than that anyway.

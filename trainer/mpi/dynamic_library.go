@@ -39,7 +39,7 @@ func load(l launch, path string) (*dynamicLibrary, error) {
 	// The library's plugins need its symbols.
 	lib, err := sharedlib.Open(sharedlib.Global, paths...)
 	if err != nil {
-		return nil, refusef("%s has started %d processes, but no MPI library can be opened: name it in distributed.library, or install openmpi-bin or mpich\n  %v",
+		return nil, refusef("%s started %d processes, but no MPI library can be opened: set distributed.library to its path, or install openmpi-bin or mpich\n  %v",
 			l.name, l.size, err)
 	}
 	d := &dynamicLibrary{Library: lib}
@@ -69,7 +69,7 @@ func (d *dynamicLibrary) bind() error {
 		{"MPI_Barrier", &f.barrierAll}, {"MPI_Abort", &f.abortAll}, {"MPI_Finalize", &f.finalizeAll},
 	} {
 		if *e.at = d.Symbol(e.name); *e.at == 0 {
-			return refusef("%s is no MPI library: it has no %s", d.Path, e.name)
+			return refusef("%s is not an MPI library: it has no %s", d.Path, e.name)
 		}
 	}
 	switch {

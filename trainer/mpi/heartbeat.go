@@ -147,13 +147,13 @@ func (p *peer) beat(every time.Duration) string {
 	switch last := status(p.last.Load()); {
 	case last == finished:
 	case last == gone:
-		return fmt.Sprintf("rank %d on %s has ended without a word: killed, crashed or out of memory", p.rank, p.host)
+		return fmt.Sprintf("rank %d on %s exited unexpectedly: it was killed, crashed, or ran out of memory", p.rank, p.host)
 	case last == failing && p.silent >= failingBeats:
-		return fmt.Sprintf("rank %d on %s has given up", p.rank, p.host)
+		return fmt.Sprintf("rank %d on %s gave up", p.rank, p.host)
 	case last == alive && p.silent >= silentBeats:
-		why := "it is stopped or hangs"
+		why := "it is stopped or hung"
 		if p.cutOff() {
-			why = "its host is down or cut off"
+			why = "its host is down or disconnected"
 		}
 		return fmt.Sprintf("rank %d on %s has been silent for %v: %s", p.rank, p.host, silentBeats*every, why)
 	}

@@ -79,7 +79,7 @@ func TestOtherRanksFollowRankZero(t *testing.T) {
 	for beat(t, comms, 1) {
 	}
 	text := r.mustEnd(t, 2)
-	if first, rest, _ := strings.Cut(text, "\n"); !strings.Contains(first, "rank 1 on") || !strings.Contains(rest, "rank 0 on "+hostName()+" has given up") {
+	if first, rest, _ := strings.Cut(text, "\n"); !strings.Contains(first, "rank 1 on") || !strings.Contains(rest, "rank 0 on "+hostName()+" gave up") {
 		t.Errorf("got %q", text)
 	}
 }
@@ -93,7 +93,7 @@ func TestKilledRankIsLost(t *testing.T) {
 	waitFor(t, "the connection has ended", func() bool { return status(killed.last.Load()) == gone })
 	for tick(comms[0].heart.ticker) {
 	}
-	if text := r.mustEnd(t, 1); !strings.Contains(text, "rank 1 on "+hostName()+" has ended without a word") {
+	if text := r.mustEnd(t, 1); !strings.Contains(text, "rank 1 on "+hostName()+" exited unexpectedly") {
 		t.Errorf("got %q", text)
 	}
 }

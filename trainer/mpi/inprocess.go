@@ -78,7 +78,7 @@ func (m *member) exchange(c call, read func(all []call)) error {
 	var mismatch error
 	for i, other := range m.group.ranks {
 		if other.name != c.name || len(other.floats) != len(c.floats) || len(other.doubles) != len(c.doubles) || len(other.bytes) != len(c.bytes) {
-			mismatch = fmt.Errorf("rank %d calls %s of %d elements, rank %d %s of %d", m.me, c.name, c.len(), i, other.name, other.len())
+			mismatch = fmt.Errorf("rank %d called %s on %d elements, rank %d called %s on %d", m.me, c.name, c.len(), i, other.name, other.len())
 		}
 	}
 	if mismatch == nil {

@@ -14,7 +14,7 @@ func Open(Config) (trainer.Communicator, error) { return openAlone(detect(os.Loo
 
 func openAlone(l launch) (trainer.Communicator, error) {
 	if l.size > 1 {
-		return nil, refusef("%s has started this as rank %d of %d, but this mamba-train is built without MPI: use the one built with -tags mpi (for Linux on amd64 or arm64), or start it without a launcher", l.name, l.rank, l.size)
+		return nil, refusef("%s started this process as rank %d of %d, but this mamba-train was built without MPI: use a build with -tags mpi (Linux on amd64 or arm64), or start it without a launcher", l.name, l.rank, l.size)
 	}
 	return trainer.SingleProcess{}, nil
 }

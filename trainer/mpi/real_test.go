@@ -351,7 +351,7 @@ func running(pid int) bool {
 func TestRealStoppedRankEndsTheJob(t *testing.T) {
 	for _, l := range installed(t) {
 		for limit, reason := range map[string]string{
-			"MAMBA_MPI_TEST_TIMEOUT=1s": "has not finished in 1s",
+			"MAMBA_MPI_TEST_TIMEOUT=1s": "did not finish within 1s",
 			"MAMBA_MPI_TEST_SILENCE=2s": "rank 1 on " + hostName() + " has been silent for 2s",
 		} {
 			cmd, pids, stderr := l.loop(t, 2, limit)

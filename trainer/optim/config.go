@@ -47,7 +47,7 @@ func (c Config) Validate() error {
 	l.Positive("learning_rate", c.LearningRate)
 	l.NotNegative("warmup_steps", c.WarmupSteps)
 	l.AtMost("warmup_steps", c.WarmupSteps, MaxSteps)
-	l.Require(!(c.WarmupSteps >= 1) || isInteger(c.WarmupSteps), "warmup_steps", "must be a whole number of steps, or a share below 1, got %v", c.WarmupSteps)
+	l.Require(!(c.WarmupSteps >= 1) || isInteger(c.WarmupSteps), "warmup_steps", "must be a whole number of steps or a fraction below 1, got %v", c.WarmupSteps)
 	l.OneOf("lr_scheduler_type", c.LRSchedulerType, scheduleNames()...)
 	l.Include("", c.validateSchedule())
 	l.NotNegative("weight_decay", c.WeightDecay)
@@ -57,8 +57,8 @@ func (c Config) Validate() error {
 	l.Fraction("adam_beta2", c.AdamBeta2)
 	l.Positive("adam_epsilon", c.AdamEpsilon)
 	l.Fraction("momentum", c.Momentum)
-	l.Require(c.Momentum == 0 || c.Optim == "sgd", "momentum", "belongs to optim: sgd, got optim: %s", c.Optim)
-	l.Require(!c.Nesterov || c.Momentum > 0, "nesterov", "needs a momentum above 0, got %v", c.Momentum)
+	l.Require(c.Momentum == 0 || c.Optim == "sgd", "momentum", "is only for optim: sgd, got optim: %s", c.Optim)
+	l.Require(!c.Nesterov || c.Momentum > 0, "nesterov", "requires a momentum above 0, got %v", c.Momentum)
 	return l.Err()
 }
 

@@ -118,7 +118,7 @@ func onHost(n int) ([]float32, error) { return kernel.Make[float32](n), nil }
 func newOptimizer(c Config, groups []Group, owned func(*ag.Param) []Extent, array func(n int) ([]float32, error)) (*Optimizer, error) {
 	newRule, ok := rules[c.Optim]
 	if !ok {
-		return nil, fmt.Errorf("optim: %q is unknown", c.Optim)
+		return nil, fmt.Errorf("optim: unknown optimizer %q", c.Optim)
 	}
 	o, seen := &Optimizer{rule: newRule(c)}, map[string]bool{}
 	for _, g := range groups {

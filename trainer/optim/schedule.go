@@ -59,7 +59,7 @@ func scheduleNames() []string {
 func NewSchedule(c Config, steps int) (Schedule, error) {
 	k, ok := schedules[c.LRSchedulerType]
 	if !ok {
-		return nil, fmt.Errorf("optim: schedule: %q is unknown", c.LRSchedulerType)
+		return nil, fmt.Errorf("optim: unknown schedule %q", c.LRSchedulerType)
 	}
 	s, err := c.readArguments(k)
 	if err != nil {
@@ -123,7 +123,7 @@ func (c Config) readArguments(k scheduleKind) (curveInput, error) {
 		switch x := v.(type) {
 		case nil: // None in Python: the default
 		case string:
-			l.Require(isChoice, path, "is not a word that lr_scheduler_type: %s takes", c.LRSchedulerType)
+			l.Require(isChoice, path, "must be a number for lr_scheduler_type: %s, not a string", c.LRSchedulerType)
 			s.shape[name] = x
 		default:
 			f, ok := number(v)
@@ -137,7 +137,7 @@ func (c Config) readArguments(k scheduleKind) (curveInput, error) {
 		}
 	}
 	for _, name := range k.need {
-		l.Require(c.LRSchedulerKwargs[name] != nil, "lr_scheduler_kwargs."+name, "is needed by lr_scheduler_type: %s", c.LRSchedulerType)
+		l.Require(c.LRSchedulerKwargs[name] != nil, "lr_scheduler_kwargs."+name, "is required by lr_scheduler_type: %s", c.LRSchedulerType)
 	}
 	if k.check != nil && len(l) == 0 {
 		problem := k.check(s)
@@ -233,7 +233,7 @@ func inverseSqrt(s curveInput) Schedule {
 
 func checkFloor(s curveInput) string {
 	if math.IsNaN(s.arg["min_lr"]) == math.IsNaN(s.arg["min_lr_rate"]) {
-		return "cosine_with_min_lr needs one of min_lr and min_lr_rate"
+		return "cosine_with_min_lr requires min_lr or min_lr_rate"
 	}
 	if s.arg["min_lr"] > s.peak {
 		return fmt.Sprintf("min_lr %v must not be above learning_rate %v", s.arg["min_lr"], s.peak)

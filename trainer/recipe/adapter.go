@@ -56,11 +56,11 @@ func targetHint(name string, there, params []string) string {
 	case slices.Contains(there, name):
 		return ""
 	case slices.Contains(attention, name):
-		return "; models with attention have such modules: all-linear takes all that this one has"
+		return "; such modules exist only in models with attention: use all-linear for all modules of this one"
 	case slices.Contains([]string{"all", "linear", "any"}, strings.ToLower(name)):
-		return "; all-linear takes all of them but the head"
+		return "; use all-linear for all of them except the head"
 	case slices.ContainsFunc(params, isParameter) && !slices.ContainsFunc(there, func(path string) bool { return strings.HasSuffix(path, "."+name) }):
-		return "; " + name + " gets no adapter, lora.target_parameters trains it whole"
+		return "; " + name + " cannot get an adapter; use lora.target_parameters to train it in full"
 	}
 	return spelling.DidYouMean(name, there)
 }
@@ -86,18 +86,18 @@ func Readers(dir string, base mamba.Config) ([]lora.Verdict, error) {
 func findBase(ctx context.Context, client *hub.Client, d *lora.Directory) (string, error) {
 	name := d.BaseModel
 	if name == "" {
-		return "", fault.NotFound("adapter %s does not say what its base is: name the model (--model)", d.Path)
+		return "", fault.NotFound("adapter %s does not name its base model: name it with --model", d.Path)
 	}
 	dir, err := modelDirectory(ctx, client, name)
 	switch _, there := os.Stat(name); {
 	case err == nil:
 		return dir, nil
 	case !errors.Is(err, fault.ErrNotFound) || there == nil:
-		return "", fmt.Errorf("adapter %s: its base: %w", d.Path, err)
+		return "", fmt.Errorf("adapter %s: base model: %w", d.Path, err)
 	case filepath.IsAbs(name):
-		return "", fault.NotFound("adapter %s: its base %q does not exist: name the model (--model)", d.Path, name)
+		return "", fault.NotFound("adapter %s: its base model %q does not exist: name it with --model", d.Path, name)
 	case isRepository(name):
-		return "", fmt.Errorf("adapter %s: its base %q is neither a directory here, if it is a path relative to where the adapter was trained, nor fetched from the hub: name the model (--model): %w", d.Path, name, err)
+		return "", fmt.Errorf("adapter %s: its base model %q is not a directory here (the path may be relative to where the adapter was trained) and cannot be downloaded from the hub: name it with --model: %w", d.Path, name, err)
 	}
-	return "", fault.NotFound("adapter %s: its base %q is a path relative to where the adapter was trained, and leads nowhere from here: name the model (--model)", d.Path, name)
+	return "", fault.NotFound("adapter %s: its base model %q is a path relative to where the adapter was trained, and does not exist here: name it with --model", d.Path, name)
 }

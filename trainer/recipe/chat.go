@@ -37,7 +37,7 @@ func (m *Model) ChatFormat() (*ChatFormat, error) {
 		return nil, err
 	}
 	if t == nil {
-		return nil, fault.NotFound("tokenizer %s has no chat template: write %s", m.Tokenizer.Dir(), filepath.Join(m.Tokenizer.Dir(), "chat_template.jinja"))
+		return nil, fault.NotFound("tokenizer %s has no chat template: create %s", m.Tokenizer.Dir(), filepath.Join(m.Tokenizer.Dir(), "chat_template.jinja"))
 	}
 	f := &ChatFormat{model: m, template: t}
 	f.findEnds()
@@ -71,7 +71,7 @@ func (f *ChatFormat) prompt(ctx context.Context, c tokenizer.Conversation) (Chat
 	}
 	ids := widen(f.model.Tokenizer.AppendText(nil, r.Text))
 	if len(ids) == 0 {
-		return ChatPrompt{}, errors.New("the chat template renders nothing")
+		return ChatPrompt{}, errors.New("the chat template renders an empty text")
 	}
 	return ChatPrompt{r.Text, ids}, f.model.checkVocabulary(ids)
 }
@@ -110,10 +110,10 @@ func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c sou
 		return err
 	})
 	if answered > 0 && c.Warn != nil {
-		c.Warn(fmt.Errorf("%s: %s with an answer: another one follows it", path, endings(answered)))
+		c.Warn(fmt.Errorf("%s: %s with an answer: another answer will follow it", path, endings(answered)))
 	}
 	if err == nil && len(prompts) == 0 {
-		err = fault.NotFound("messages %s: no conversations in it", path)
+		err = fault.NotFound("messages %s: contains no conversations", path)
 	}
 	return prompts, err
 }
@@ -141,10 +141,10 @@ func (f *ChatFormat) checkSystem(system string) error {
 	}
 	p, err := f.prompt(context.Background(), conversation([]trainer.Message{{Role: "system", Content: system}, {Role: "user", Content: "Hi."}}))
 	if err == nil && !strings.Contains(p.Text, strings.TrimSpace(system)) {
-		err = errors.New("the chat template leaves it out")
+		err = errors.New("the chat template ignores it")
 	}
 	if err != nil {
-		return fmt.Errorf("the system prompt: %w", err)
+		return fmt.Errorf("system prompt: %w", err)
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (f *ChatFormat) NewChat(system string, o TextOptions) (*Chat, error) {
 		return nil, err
 	}
 	if !strings.Contains(p.Text, probeQuestion) {
-		return nil, errors.New("the chat template leaves out a message that is a text")
+		return nil, errors.New("the chat template ignores messages that are plain text")
 	}
 	return c, f.checkSystem(system)
 }

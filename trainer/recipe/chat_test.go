@@ -114,10 +114,10 @@ func TestChat_interrupted(t *testing.T) {
 
 func TestNewChat_system(t *testing.T) {
 	for template, problem := range map[string]string{
-		"{% for m in messages %}<{{ m.content[0].text }}>{% endfor %}": "the chat template leaves out a message that is a text",
+		"{% for m in messages %}<{{ m.content[0].text }}>{% endfor %}": "the chat template ignores messages that are plain text",
 		chatML:   "",
 		onlyLast: "",
-		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}":                      "the system prompt: the chat template leaves it out",
+		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}":                      "system prompt: the chat template ignores it",
 		"{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0].content }}": "no system",
 	} {
 		_, err := chatFormat(t, template).NewChat(" Be brief. ", TextOptions{})

@@ -54,7 +54,7 @@ func readQuestion(row map[string]any) (q Question, err error) {
 	for _, name := range []string{"context", "choices", "answer"} {
 		if _, ok := row[name]; !ok {
 			have := strings.Join(slices.Sorted(maps.Keys(row)), ", ")
-			return q, fault.NotFound("no column %q: want context, choices and answer, got %s", name, have)
+			return q, fault.NotFound("no column %q: want context, choices, and answer, got %s", name, have)
 		}
 	}
 	var ok bool
@@ -65,12 +65,12 @@ func readQuestion(row map[string]any) (q Question, err error) {
 	for _, c := range list {
 		text, ok := c.(string)
 		if !ok || text == "" {
-			return q, fmt.Errorf("choices: want texts, got %s", fault.Value(c))
+			return q, fmt.Errorf("choices: want non-empty strings, got %s", fault.Value(c))
 		}
 		q.Choices = append(q.Choices, text)
 	}
 	if len(q.Choices) < 2 {
-		return q, fmt.Errorf("choices: want a list of at least two texts, got %s", fault.Value(row["choices"]))
+		return q, fmt.Errorf("choices: want a list of at least two strings, got %s", fault.Value(row["choices"]))
 	}
 	q.Answer, err = findAnswer(row["answer"], q.Choices)
 	return q, err
@@ -92,7 +92,7 @@ func findAnswer(v any, choices []string) (int, error) {
 		}
 	}
 	if i < 0 || i >= len(choices) {
-		return 0, fmt.Errorf("answer: want the place of a choice from 0, its letter or its text, got %s", fault.Value(v))
+		return 0, fmt.Errorf("answer: want the index of a choice (from 0), its letter, or its text, got %s", fault.Value(v))
 	}
 	return i, nil
 }

@@ -23,7 +23,7 @@ func (c *Config) device() (kernel.Device, error) {
 	case c.Device == DeviceCPU:
 		return nil, nil
 	case d == nil && c.Device != DeviceAuto:
-		return nil, fmt.Errorf("device: %q is wanted, and this program has opened no device", c.Device)
+		return nil, fmt.Errorf("device: %q was requested, but this program has not opened a device", c.Device)
 	}
 	return d, nil
 }
@@ -37,7 +37,7 @@ func record(loss func(*ag.Graph) ag.Var, o ag.Options, d kernel.Device, warn fun
 		return g, of
 	}
 	if err := g.DeviceFault(d); err != nil {
-		warn(fmt.Errorf("the CPU computes: %w", err))
+		warn(fmt.Errorf("using the CPU: %w", err))
 		return record(loss, o, nil, warn)
 	}
 	return g, of
@@ -57,7 +57,7 @@ func compileOn(loss func(*ag.Graph) ag.Var, o ag.Options, d kernel.Device, warn 
 	}
 	p, err = g.Compile(of)
 	if errors.Is(err, kernel.ErrDeviceMemory) {
-		err = fmt.Errorf("%w; try fewer max_tokens, gradient_checkpointing: true or device: cpu", err)
+		err = fmt.Errorf("%w; try a smaller max_tokens, gradient_checkpointing: true, or device: cpu", err)
 	}
 	return p, device, err
 }

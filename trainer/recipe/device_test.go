@@ -97,7 +97,7 @@ func TestDeviceFallsBack(t *testing.T) {
 	}
 	var warnings []string
 	deviceRun(t, func(c *recipe.Config) { c.Device = recipe.DeviceAuto }, func(err error) { warnings = append(warnings, err.Error()) })
-	if len(warnings) != 1 || !strings.Contains(warnings[0], "the CPU computes: test device: selective_scan") || d.Dispatches > 0 {
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "using the CPU: test device: selective_scan") || d.Dispatches > 0 {
 		t.Errorf("%d dispatches, warnings %q", d.Dispatches, warnings)
 	}
 	kernel.UseDevice(nil)

@@ -74,7 +74,7 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 		return nil, err
 	}
 	if most := machineLimit(); m.Total() > most { // initial values are drawn even for an outline
-		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v and the machine has %v", format.Bytes(m.Total()), format.Bytes(most))}
+		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v, but the machine has %v", format.Bytes(m.Total()), format.Bytes(most))}
 	}
 	r.Adapter, err = lora.Inject(r.Model, *l, rand.New(rand.NewPCG(0, 0)))
 	return r, invalid(err)
@@ -233,7 +233,7 @@ func Sizes(model string) (mamba.Config, error) {
 		return c, nil
 	}
 	if _, err := os.Stat(model); errors.Is(err, os.ErrNotExist) {
-		return mamba.Config{}, fault.NotFound("model %s: no such directory, not in the local cache, and its name tells no size (%s)", model, strings.Join(mamba.Presets(), ", "))
+		return mamba.Config{}, fault.NotFound("model %s: no such directory, not in the local cache, and its name is not a published size (%s)", model, strings.Join(mamba.Presets(), ", "))
 	}
 	return mamba.Config{}, fault.NotFound("model %s: no %s in it", filepath.Clean(model), mamba.ConfigFile)
 }

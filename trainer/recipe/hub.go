@@ -46,7 +46,7 @@ func resolveModel(ctx context.Context, client *hub.Client, name string) (string,
 		},
 	})
 	if len(files) > 1 {
-		return "", fault.NotFound("model %s: has several GGUF files; name one of them: %s:%s", name, name, strings.Join(files, ", "+name+":"))
+		return "", fault.NotFound("model %s: has several GGUF files; choose one of them: %s:%s", name, name, strings.Join(files, ", "+name+":"))
 	}
 	if err != nil {
 		return "", err
@@ -117,7 +117,7 @@ func ggufIn(dir string) (string, error) {
 	case 1:
 		return filepath.Join(dir, files[0]), nil
 	default:
-		return "", fault.NotFound("model %s: has several GGUF files; name one of them: %s", dir, strings.Join(files, ", "))
+		return "", fault.NotFound("model %s: has several GGUF files; choose one of them: %s", dir, strings.Join(files, ", "))
 	}
 }
 

@@ -46,11 +46,11 @@ func TestGGUFFiles(t *testing.T) {
 		files []string // contents of the cache afterward
 		err   string
 	}{
-		{"o/several", nil, "name one of them: o/several:a-Q4_K_M.gguf, o/several:b-Q8_0.gguf, o/several:s-00001-of-00002.gguf"},
+		{"o/several", nil, "choose one of them: o/several:a-Q4_K_M.gguf, o/several:b-Q8_0.gguf, o/several:s-00001-of-00002.gguf"},
 		{"o/several:c.gguf", nil, "o/several"},
 		{"o/several:b-Q8_0.gguf", []string{"b-Q8_0.gguf", "tokenizer.json"}, ""},
 		{"o/several:s-00002-of-00002.gguf", []string{"b-Q8_0.gguf", "s-00001-of-00002.gguf", "s-00002-of-00002.gguf", "tokenizer.json"}, ""},
-		{"o/several", nil, "name one of them: o/several:a-Q4_K_M.gguf"},
+		{"o/several", nil, "choose one of them: o/several:a-Q4_K_M.gguf"},
 		{"o/one", []string{"a-Q4_K_M.gguf"}, ""},
 		{"o/both", []string{"config.json", "model.safetensors"}, ""},
 	} {

@@ -22,7 +22,7 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 		return err
 	}
 	if r.FromScratch = !hasWeights(r.ModelDir); r.FromScratch && (c.LoRA != nil || c.Adapter != "") {
-		return fault.NotFound("model %s has no %s: an adapter needs a trained base", r.ModelDir, weights.ModelFile)
+		return fault.NotFound("model %s has no %s: an adapter needs a trained base model model", r.ModelDir, weights.ModelFile)
 	}
 	if err := checkDistinct(c.OutputDir, r.ModelDir, c.Adapter); err != nil {
 		return err
@@ -81,7 +81,7 @@ func checkDistinct(output string, inputs ...string) error {
 	for _, input := range inputs {
 		inside := strings.HasPrefix(filepath.Base(input), "checkpoint-") && atomicfile.Overwrites(output, filepath.Dir(input))
 		if inside || atomicfile.Overwrites(output, input) {
-			return fault.Fault{Path: "output_dir", Problem: "the run would replace " + input + ", which it begins with; name another directory"}
+			return fault.Fault{Path: "output_dir", Problem: "the run would replace " + input + ", which it starts from; choose another directory"}
 		}
 	}
 	return nil
@@ -161,7 +161,7 @@ func (r *Run) warnOfClock() {
 		return
 	}
 	if t, err := r.Tokenizer.ChatTemplate(); err == nil && t != nil && t.Mentions("strftime_now") {
-		d.Warn(errors.New("data.messages: the chat template writes the date, so that a run resumed on another day has other rows; data.cache keeps these"))
+		d.Warn(errors.New("data.messages: the chat template inserts the date, so a run resumed on another day has different rows; set data.cache to keep them"))
 	}
 }
 

@@ -162,7 +162,7 @@ var machineMemory = MachineMemory
 func (r *Run) checkMemory() error {
 	longest, largest := r.lengths()
 	if r.Rows < longest && r.Config.Train.SegmentTokens == 0 {
-		return fault.Fault{Path: "max_tokens", Problem: fmt.Sprintf("%d rows at once are too few: the longest document has %d tokens (data.max_length cuts or splits it)", r.Rows, longest)}
+		return fault.Fault{Path: "max_tokens", Problem: fmt.Sprintf("%d rows at once are too few: the longest document has %d tokens (data.max_length truncates or splits it)", r.Rows, longest)}
 	}
 	m, err := r.estimate(r.Rows, largest)
 	if err != nil {
@@ -182,16 +182,16 @@ func (c *Config) refuse(m Memory, saving string) error {
 		what = "memory_limit is"
 	}
 	if c.MemoryLimit > 0 && m.Program() > m.Memory.Total() {
-		saving = "a run needs most of that whatever it trains: raise memory_limit"
+		saving = "any run needs most of this: raise memory_limit"
 	}
-	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", format.Bytes(need), what, format.Bytes(c.Limit()), m, saving)}
+	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v, but %s %v: %v; %s", format.Bytes(need), what, format.Bytes(c.Limit()), m, saving)}
 }
 
 // checkMemoryFor returns a fault if a command needs more memory than the machine has or this process may use. work
 // names what needs the memory; saving suggests what would need less.
 func checkMemoryFor(work string, bytes int64, saving string) error {
 	if limit := machineLimit(); bytes > limit {
-		return fault.Fault{Path: "memory", Problem: fmt.Sprintf("%s needs about %v and the machine has %v; %s", work, format.Bytes(bytes), format.Bytes(limit), saving)}
+		return fault.Fault{Path: "memory", Problem: fmt.Sprintf("%s needs about %v, but the machine has %v; %s", work, format.Bytes(bytes), format.Bytes(limit), saving)}
 	}
 	return nil
 }
@@ -242,9 +242,9 @@ func load(dir string, o mamba.LoadOptions, more int64) (*mamba.Model, error) {
 func (r *Run) saving(longest int) string {
 	switch c := r.Config.Train; {
 	case c.SegmentTokens > 0 && c.SegmentStore == "memory":
-		return "try train.segment_store: disk, or fewer train.segment_tokens"
+		return "try train.segment_store: disk, or a smaller train.segment_tokens"
 	case c.SegmentTokens > 0:
-		return "try fewer train.segment_tokens"
+		return "try a smaller train.segment_tokens"
 	case !r.Config.GradientCheckpointing:
 		return "try gradient_checkpointing: true"
 	case r.Rows > longest:

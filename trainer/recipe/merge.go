@@ -198,7 +198,7 @@ func NotFinite(names []string, of int) string {
 	if len(names) == 1 {
 		verb = "has"
 	}
-	return fmt.Sprintf("%d of %d tensors %s numbers that are not finite (NaN or infinite): %s", len(names), of, verb, format.Few(names))
+	return fmt.Sprintf("%d of %d tensors %s values that are not finite (NaN or infinity): %s", len(names), of, verb, format.Few(names))
 }
 
 func (m *Merge) options(dtype weights.DType) lora.MergeOptions {
@@ -279,7 +279,7 @@ func (m *Merge) compare(want, got []float32, dtype weights.DType) (*float64, err
 		largest = max(largest, math.Abs(float64(x)))
 	}
 	if dtype == weights.F32 && !(d <= lora.ProbeLimit*max(1, largest)) {
-		return nil, fmt.Errorf("merge: the merged model's logits differ from the adapted one's by %.3g, which rounding does not explain; nothing was written", d)
+		return nil, fmt.Errorf("merge: the logits of the merged model differ from the adapted model's by %.3g, which is more than rounding explains; nothing was written", d)
 	}
 	return &d, nil
 }

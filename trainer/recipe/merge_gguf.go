@@ -109,7 +109,7 @@ func (m *Merge) checkUnquantized(merged string) error {
 		return err
 	}
 	if blocks := c.Blocks(mamba.Stored); blocks != "" {
-		return fault.Fault{Problem: fmt.Sprintf("unmerge: %s was quantized (%s) after the merge, and what that has rounded away cannot be told from the adapter; the weights before are still in %s", merged, blocks, m.Base)}
+		return fault.Fault{Problem: fmt.Sprintf("unmerge: %s was quantized (%s) after the merge, and that rounding cannot be undone; the original weights are still in %s", merged, blocks, m.Base)}
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 		}
 	}
 	if blocks := m.Config.Blocks(o.Precision); d != nil && d.Blocks != "" && d.Blocks != blocks && o.Warn != nil {
-		o.Warn(fmt.Errorf("adapter %s was trained on weights in blocks (%s), and these are in %s: --precision names another form", d.Path, d.Blocks, cmp.Or(blocks, "floating-point numbers")))
+		o.Warn(fmt.Errorf("adapter %s was trained on quantized weights (%s), but these are in %s: use --precision to choose another form", d.Path, d.Blocks, cmp.Or(blocks, "floating-point numbers")))
 	}
 	if o.InitialState == "" {
 		return l, nil
@@ -241,7 +241,7 @@ func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
 // NeedTokenizer returns an error if the model has no tokenizer. why names what needs one.
 func (m *Model) NeedTokenizer(why string) error {
 	if m.Tokenizer == nil {
-		return fault.NotFound("model %s has no tokenizer.json, which %s needs; name one (tokenizer in a configuration, --tokenizer)", m.Dir, why)
+		return fault.NotFound("model %s has no tokenizer.json, which is required for %s; name one (tokenizer in a configuration, --tokenizer)", m.Dir, why)
 	}
 	return nil
 }
@@ -264,7 +264,7 @@ func (m *Model) vocabulary() (size int, holes []int) {
 func (m *Model) checkVocabulary(ids []int) error {
 	for _, id := range ids {
 		if id >= m.Config.VocabSize {
-			return fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, wayOut(m.Tokenizer, m.Config.VocabSize))
+			return fmt.Errorf("prompt: token %q has id %d, but the model's vocabulary has %d ids%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, wayOut(m.Tokenizer, m.Config.VocabSize))
 		}
 	}
 	return nil
@@ -272,7 +272,7 @@ func (m *Model) checkVocabulary(ids []int) error {
 
 // Encode returns the ids of a prompt. For an empty prompt, it returns the BOS token if the model has one.
 func (m *Model) Encode(prompt string) ([]int, error) {
-	if err := m.NeedTokenizer("a prompt in words"); err != nil {
+	if err := m.NeedTokenizer("text prompts"); err != nil {
 		return nil, err
 	}
 	if err := fault.CheckText("prompt", prompt); err != nil {

@@ -42,7 +42,7 @@ func (r *Run) describeModel() string {
 	case r.Adapter != nil:
 		return fmt.Sprintf("A LoRA adapter (r %d on %s) for %s", r.Adapter.Config.R, plain(r.Adapter.Config.TargetModules.String()), model)
 	case r.FromScratch:
-		return "A Mamba model trained from scratch with the sizes of " + model
+		return "A Mamba model trained from scratch with the configuration of " + model
 	}
 	return model + ", fine-tuned"
 }
@@ -55,9 +55,9 @@ func (r *Run) describeBase() string {
 	}
 	form := r.precision()
 	if r.Adapter.Blocks != "" {
-		form = "blocks (" + r.Adapter.Blocks + ")"
+		form = "quantized blocks (" + r.Adapter.Blocks + ")"
 	}
-	return fmt.Sprintf("The base's weights were kept in %s; the hash of their values is %s.\n\n", form, code(r.Adapter.Base))
+	return fmt.Sprintf("The base model's weights were loaded in %s; the hash of their values is %s.\n\n", form, code(r.Adapter.Base))
 }
 
 func (r *Run) describeSources() string {
@@ -73,7 +73,7 @@ func describeCourse(st *checkpoint.State) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n", st.GlobalStep)
 	if step := st.ResultStep(); step != st.GlobalStep {
-		fmt.Fprintf(&b, "| weights | of step %d, the best evaluation |\n", step)
+		fmt.Fprintf(&b, "| weights | from step %d, the best evaluation |\n", step)
 	}
 	fmt.Fprintf(&b, "| training loss | %.4f |\n", lastWith("train_loss", st.LogHistory)["train_loss"])
 	eval := st.Evaluation()
@@ -95,7 +95,7 @@ func (r *Run) describeReaders(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := "\n| who can load the adapter | |\n|---|---|\n"
+	text := "\n| program | can load the adapter |\n|---|---|\n"
 	for _, v := range readers {
 		text += fmt.Sprintf("| %s | %s |\n", plain(v.Reader), plain(v.String()))
 	}

@@ -52,7 +52,7 @@ func ReadPrompts(ctx context.Context, path string, c source.Config) ([]string, e
 		prompts = append(prompts, text)
 	}
 	if len(prompts) == 0 {
-		return nil, fault.NotFound("prompts %s: no prompts in it", path)
+		return nil, fault.NotFound("prompts %s: contains no prompts", path)
 	}
 	return prompts, nil
 }
@@ -90,7 +90,7 @@ func ParsePrompts(b []byte) (prompts []string, err error) {
 		prompts = append(prompts, text)
 	}
 	if len(prompts) == 0 {
-		return nil, fault.NotFound("no prompts in it")
+		return nil, fault.NotFound("the file contains no prompts")
 	}
 	return prompts, nil
 }
@@ -101,9 +101,9 @@ func promptOf(row map[string]any) (string, error) {
 	text, isText := value.(string)
 	switch {
 	case !ok:
-		return "", fault.NotFound("no column %q, only %s", promptColumn, strings.Join(slices.Sorted(maps.Keys(row)), ", "))
+		return "", fault.NotFound("no column %q; columns: %s", promptColumn, strings.Join(slices.Sorted(maps.Keys(row)), ", "))
 	case !isText:
-		return "", fmt.Errorf("%s: want a text, got %s; conversations are read by --messages", promptColumn, source.KindOf(value))
+		return "", fmt.Errorf("%s: want a string, got %s; use --messages for conversations", promptColumn, source.KindOf(value))
 	}
 	return text, nil
 }

@@ -183,7 +183,7 @@ func (r *Run) checkSamplePrompts() error {
 		return fault.Fault{Path: "train.sample_prompts", Problem: fmt.Sprintf("model %s has no tokenizer.json", r.ModelDir)}
 	}
 	if len(r.Eval) == 0 {
-		r.options.Warn(errors.New("train.sample_prompts are continued at evaluations, and there is no data.eval or data.eval_fraction"))
+		r.options.Warn(errors.New("train.sample_prompts are run at evaluations, but neither data.eval nor data.eval_fraction is set"))
 	}
 	for i, prompt := range r.Config.Train.SamplePrompts {
 		if len(prompt.Messages) == 0 {

@@ -65,7 +65,7 @@ func (m *Model) checkMemory(prompts int, o mamba.GenerateOptions) error {
 	for _, p := range m.Params() {
 		need += p.Bytes()
 	}
-	return checkMemoryFor("the generation", need, "try fewer beams or prompts")
+	return checkMemoryFor("generation", need, "try fewer beams or prompts")
 }
 
 // continueBatch continues a batch of prompts; o.First is the index of the first one.
@@ -130,7 +130,7 @@ func (s stopTexts) check(m *Model) error {
 			return err
 		}
 	}
-	return m.NeedTokenizer("a stop text")
+	return m.NeedTokenizer("stop texts")
 }
 
 // cut returns the length of the text before the first stop text.

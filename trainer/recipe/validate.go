@@ -26,23 +26,23 @@ func (c *Config) Validate() error {
 func (c *Config) checkTop(l *fault.List) {
 	for _, k := range []struct{ path, value string }{{"model", c.Model}, {"output_dir", c.OutputDir}} {
 		if k.value == "" {
-			l.Add(k.path, "must be given")
+			l.Add(k.path, "is required")
 		}
 	}
 	l.AtLeast("seed", c.Seed, 0)
 	l.AtLeast("threads", c.Threads, 0)
 	l.AtLeast("max_tokens", c.MaxTokens, 0)
 	if c.MaxTokens > 0 && c.Train.SegmentTokens > 0 {
-		l.Add("max_tokens", "with train.segment_tokens, which says how many rows are computed at once; leave one of the two out")
+		l.Add("max_tokens", "cannot be combined with train.segment_tokens, which also sets how many rows are computed at once; omit one of them")
 	}
-	l.Require(c.Device != "", "device", "must be cpu, auto, vulkan or a part of a device's name, got \"\"")
+	l.Require(c.Device != "", "device", "must be cpu, auto, vulkan, or part of a device's name, got \"\"")
 	l.OneOf("precision", c.Precision, mamba.Precisions()...)
 	l.OneOf("init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
 	if precision := mamba.Precision(c.Precision); precision != mamba.Stored && precision != mamba.Float32 && c.trainsAll() {
-		l.Add("precision", "%s is for frozen weights, and full training freezes none: add a lora section or use float32", c.Precision)
+		l.Add("precision", "%s is for frozen weights, but full training freezes none: add a lora section or use float32", c.Precision)
 	}
 	if c.LoRA != nil && len(c.Train.Trainable) > 0 {
-		l.Add("train.trainable", "is for full training; with lora use lora.modules_to_save or lora.target_parameters")
+		l.Add("train.trainable", "is for full training; with lora, use lora.modules_to_save or lora.target_parameters")
 	}
 }
 
@@ -58,7 +58,7 @@ func (c *Config) checkPrecision(sizes mamba.Config) error {
 	if !c.trainsAll() || sizes.Trains(precision) {
 		return nil
 	}
-	return fault.Fault{Path: "precision", Problem: fmt.Sprintf("the weights of %s are in blocks (%s), which stay frozen, and full training freezes none: add a lora section, or train them as precision: float32", c.Model, sizes.Blocks(precision))}
+	return fault.Fault{Path: "precision", Problem: fmt.Sprintf("the weights of %s are quantized (%s) and cannot be trained, but full training trains all weights: add a lora section, or set precision: float32", c.Model, sizes.Blocks(precision))}
 }
 
 // EvalNames returns the names of the evaluation sets.
@@ -74,11 +74,11 @@ func (d DataConfig) EvalNames() (names []string) {
 
 func (d DataConfig) check(l *fault.List) {
 	if len(d.Train) == 0 {
-		l.Add("data.train", "must be given")
+		l.Add("data.train", "is required")
 	}
 	l.Fraction("data.eval_fraction", d.EvalFraction)
 	if d.EvalFraction > 0 && len(d.Eval) > 0 {
-		l.Add("data.eval_fraction", "splits off evaluation data where data.eval names none; leave one of the two out")
+		l.Add("data.eval_fraction", "cannot be combined with data.eval: omit one of them")
 	}
 	l.Include("data", d.Config.Validate())
 }

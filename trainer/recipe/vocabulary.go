@@ -24,7 +24,7 @@ func (c *Config) vocabularyFor(sizes mamba.Config, d *lora.Directory, t *tokeniz
 		return rows, nil
 	}
 	if t == nil {
-		return 0, fault.Fault{Path: "resize_embeddings", Problem: fmt.Sprintf("model %s has no tokenizer.json, whose size the model is to have", c.Model)}
+		return 0, fault.Fault{Path: "resize_embeddings", Problem: fmt.Sprintf("model %s has no tokenizer.json to take the size from", c.Model)}
 	}
 	return max(rows, t.VocabSize()), nil
 }
@@ -57,7 +57,7 @@ func CheckVocabulary(t *tokenizer.Tokenizer, rows int) error {
 	if t.VocabSize() <= rows {
 		return nil
 	}
-	return fmt.Errorf("the tokenizer has %d ids, the model's table %d rows%s", t.VocabSize(), rows, wayOut(t, rows))
+	return fmt.Errorf("the tokenizer has %d ids, but the model's embedding table has %d rows%s", t.VocabSize(), rows, wayOut(t, rows))
 }
 
 // wayOut suggests how to give a model a row for each id of its tokenizer; it returns "" if the model has them.
@@ -65,7 +65,7 @@ func wayOut(t *tokenizer.Tokenizer, rows int) string {
 	if t == nil || t.VocabSize() <= rows {
 		return ""
 	}
-	return fmt.Sprintf("; training with resize_embeddings: true makes rows for all %d ids of the tokenizer", t.VocabSize())
+	return fmt.Sprintf("; training with resize_embeddings: true adds rows for all %d ids of the tokenizer", t.VocabSize())
 }
 
 // growTables extends the embedding and head in a base's files to the number of rows that its adapters were trained

@@ -174,7 +174,7 @@ func (d *Device) back(b *Buffer, choose func(allowed uint32) int) error {
 	sharedlib.Call(d.requirements, d.handle, b.handle, uintptr(unsafe.Pointer(need)))
 	kind := choose(need.allowed)
 	if kind < 0 {
-		return errors.New("no type of memory fits a buffer")
+		return errors.New("no memory type fits the buffer")
 	}
 	flags := &struct {
 		header

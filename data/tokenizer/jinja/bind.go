@@ -240,7 +240,7 @@ func (b *binder) macro(m *macro) {
 func (b *binder) slot(n node, id string) slot {
 	holder := b.at.symbols.find(id)
 	if holder == nil { // Jinja2 loses the arguments of a filter on a set block
-		b.fail(n, "%q is known nowhere else in the template", id)
+		b.fail(n, "%q is not defined anywhere in the template", id)
 		return slot{}
 	}
 	return b.at.symbols.slotOf(holder, id)

@@ -15,11 +15,11 @@ var filters map[string]filterFunc
 
 // unsupportedFilters are the Jinja2 filters that are not implemented, and why.
 var unsupportedFilters = map[string]string{
-	"pprint":    "no chat template needs it",
+	"pprint":    "chat templates do not need it",
 	"random":    "its result is not defined",
 	"striptags": "chat templates are not HTML",
 	"urlize":    "chat templates are not HTML",
-	"wordwrap":  "no chat template needs it",
+	"wordwrap":  "chat templates do not need it",
 }
 
 // filterProblem returns what is wrong with the filter named id, or "".

@@ -21,7 +21,7 @@ const (
 	maxItems = maxText / itemSize // in one list
 )
 
-var errManyItems = errors.New("a list of more than a million items")
+var errManyItems = errors.New("a list has more than a million items")
 
 var errTooDeep = errors.New("lists or dicts nested too deeply")
 
@@ -48,11 +48,11 @@ func (l *limits) step(n int) error {
 // alloc charges for a string of n bytes that is about to be created.
 func (l *limits) alloc(n int) error {
 	if n < 0 || n > maxText {
-		return errors.New("a text of more than 16 MiB")
+		return errors.New("a string is longer than 16 MiB")
 	}
 	l.memory += n
 	if l.memory > maxMemory {
-		return errors.New("the template takes too much memory: more than 1 GiB of texts and lists")
+		return errors.New("the template takes too much memory: more than 1 GiB of strings and lists")
 	}
 	return l.step(n >> 7)
 }

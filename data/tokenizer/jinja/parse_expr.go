@@ -386,7 +386,7 @@ func (p *parser) argument(a *arguments) bool {
 		key := p.next()
 		for _, n := range a.names {
 			if n == key.text {
-				p.fail(key.line, "argument %q is given twice", key.text)
+				p.fail(key.line, "argument %q is repeated", key.text)
 			}
 		}
 		p.next()

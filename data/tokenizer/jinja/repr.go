@@ -66,7 +66,7 @@ func (w *reprWriter) value(v Value, depth int) error {
 		return errTooDeep
 	}
 	if w.Len() > maxText {
-		return errors.New("a text of more than 16 MiB")
+		return errors.New("a string is longer than 16 MiB")
 	}
 	switch v := v.(type) {
 	case nil:

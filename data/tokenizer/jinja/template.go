@@ -117,7 +117,7 @@ func (r *Result) Spans() ([][2]int, error) {
 	for _, m := range r.marks {
 		end := m.start + len(m.text)
 		if end > len(r.Text) || r.Text[m.start:end] != m.text {
-			return nil, &Error{r.name, m.line, "the place of this generation block in the output is unknown: move it out of its macro, or of its set, filter or call block"}
+			return nil, &Error{r.name, m.line, "the position of this generation block in the output is unknown: move it out of its macro, set, filter, or call block"}
 		}
 		spans = append(spans, [2]int{m.start, end})
 	}

@@ -115,7 +115,7 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 			hint = fmt.Sprintf("; did you mean --%s=%s?", f.Name, args[0])
 		}
 	})
-	return Misusef("%s takes no argument, got %q%s (%s --help)", cmd.CommandPath(), args[0], hint, cmd.CommandPath())
+	return Misusef("%s takes no arguments, got %q%s (%s --help)", cmd.CommandPath(), args[0], hint, cmd.CommandPath())
 }
 
 // RequireFlags marks flags as required.

@@ -20,7 +20,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		f := invalid.GetFlag()
-		want, ok := map[string]string{"int": "a whole number", "uint64": "a whole number of 0 or more", "float64": "a number", "bool": "true or false"}[f.Value.Type()]
+		want, ok := map[string]string{"int": "a whole number", "uint64": "a non-negative whole number", "float64": "a number", "bool": "true or false"}[f.Value.Type()]
 		if ok {
 			text = fmt.Sprintf("--%s: want %s, got %q", f.Name, want, invalid.GetValue())
 		}
@@ -33,7 +33,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 		if near := spelling.Nearest(name, names); near != "" {
 			text += "; did you mean --" + near + "?"
 		} else if cmd.Flags().Lookup("set") != nil {
-			text += "; a key of the configuration is set by --set KEY=VALUE"
+			text += "; set configuration keys with --set KEY=VALUE"
 		}
 	}
 	return fmt.Errorf("%s (%s --help)", text, cmd.CommandPath())
@@ -62,13 +62,18 @@ func CommandError(root *cobra.Command, err error) error {
 		return fmt.Errorf("unknown command %q%s (%s --help)", m[1], spelling.DidYouMean(m[1], names), parent.CommandPath())
 	}
 	if m := missingFlags.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("--%s must be given", strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, ""), ", ", " and --"))
+		names := strings.Split(strings.ReplaceAll(m[1], `"`, ""), ", ")
+		verb := "is"
+		if len(names) > 1 {
+			verb = "are"
+		}
+		return fmt.Errorf("--%s %s required", strings.Join(names, " and --"), verb)
 	}
 	if m := eitherFlag.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("--%s must be given", strings.ReplaceAll(m[1], " ", " or --"))
+		return fmt.Errorf("--%s is required", strings.ReplaceAll(m[1], " ", " or --"))
 	}
 	if m := exclusiveFlags.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("--%s exclude each other", strings.ReplaceAll(m[1], " ", " and --"))
+		return fmt.Errorf("--%s cannot be used together", strings.ReplaceAll(m[1], " ", " and --"))
 	}
 	return err
 }

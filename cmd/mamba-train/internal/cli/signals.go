@@ -82,7 +82,7 @@ func (d *tempDirs) remove() {
 // Interrupt is the cause of a context that was canceled by a signal.
 type Interrupt struct{ Signal os.Signal }
 
-func (i Interrupt) Error() string { return fmt.Sprintf("stopped by a signal (%v)", i.Signal) }
+func (i Interrupt) Error() string { return fmt.Sprintf("stopped by signal: %v", i.Signal) }
 
 // InterruptError is the error of a command that was ended by a signal.
 type InterruptError struct {

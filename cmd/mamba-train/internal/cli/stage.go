@@ -35,7 +35,7 @@ func CheckOutput(dir string, p Policy, inputs ...string) error {
 	case err != nil:
 		return Misuse(fmt.Errorf("--output: %w", err))
 	case p == Refuse && slices.ContainsFunc(entries, counts):
-		return Misusef("--output %s is not empty; --force replaces its files", dir)
+		return Misusef("--output %s is not empty; use --force to replace its files", dir)
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func counts(e fs.DirEntry) bool { return !atomicfile.IsTemporary(e.Name()) && e.
 // or through a link. It ignores inputs that do not exist, such as "".
 func CheckDistinct(flag, output string, inputs ...string) error {
 	if atomicfile.Overwrites(output, inputs...) {
-		return Misusef("%s %s is read by this command and would be overwritten; name another", flag, output)
+		return Misusef("%s %s is an input of this command and would be overwritten; choose another name", flag, output)
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func CheckFile(path string, p Policy, inputs ...string) error {
 		return Misuse(fmt.Errorf("--output: %w", err))
 	}
 	if p == Refuse && !special && Exists("", path) == nil {
-		return Misusef("--output %s is there already; --force replaces it", path)
+		return Misusef("--output %s already exists; use --force to replace it", path)
 	}
 	return nil
 }

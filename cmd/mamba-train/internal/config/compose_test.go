@@ -85,7 +85,7 @@ func TestComposeFaults(t *testing.T) {
 	all.Include("", err)
 	for _, want := range []string{
 		"data.train: line 1: did not find", "train.learnin_rate: unknown key; did you mean train.learning_rate?", "seed: want a whole number",
-		"train.save_steps: want a whole number, got 1.5", "train.optim: must be one of adamw, sgd, lion, adafactor", "data.train: must be given",
+		"train.save_steps: want a whole number, got 1.5", "train.optim: must be one of adamw, sgd, lion, adafactor", "data.train: is required",
 	} {
 		if !strings.Contains(all.Error(), want) {
 			t.Errorf("missing %q in\n%v", want, all)

@@ -49,7 +49,7 @@ lora:
 		"c.yaml: learning_rate: unknown key; did you mean train.learning_rate?",
 		"c.yaml: modle: unknown key; did you mean model?",
 		"c.yaml: train.learnin_rate: unknown key; did you mean train.learning_rate?",
-		"c.yaml: train.warmup_ratio: unknown key; write train.warmup_steps",
+		"c.yaml: train.warmup_ratio: unknown key; use train.warmup_steps",
 		"c.yaml: train.save_steps: want a whole number, got 1.5",
 		`c.yaml: train.logging_steps: want a whole number, got "10"`,
 		"c.yaml: train.optim: want text, got 5: put it in quotes",
@@ -57,7 +57,7 @@ lora:
 		"c.yaml: lora.r: want a whole number, got 2.0",
 		`c.yaml: lora.layers_to_transform[1]: want a whole number, got "x"`,
 		"c.yaml: lora.rank_pattern: a.b.C: want a whole number, got 1.5",
-		"c.yaml: lora.init_lora_weights: want true, gaussian or pissa, got a list",
+		"c.yaml: lora.init_lora_weights: want true, gaussian, or pissa, got a list",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in:\n%v", want, err)
@@ -78,8 +78,8 @@ data: {truncation: middle, template: "{{.a}}", messages: m}
 precision: bf16
 `)
 	for _, want := range []string{
-		"c.yaml: model: must be given", "c.yaml: output_dir: must be given", "c.yaml: data.train: must be given",
-		"c.yaml: train.learning_rate: must be positive, got -0.1", "c.yaml: train.early_stopping_patience: needs data to evaluate on",
+		"c.yaml: model: is required", "c.yaml: output_dir: is required", "c.yaml: data.train: is required",
+		"c.yaml: train.learning_rate: must be positive, got -0.1", "c.yaml: train.early_stopping_patience: requires evaluation data",
 		"c.yaml: data.truncation: must be one of", "c.yaml: data.template: given with messages", "c.yaml: precision: bf16 is for frozen weights",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -99,10 +99,10 @@ train: {learning_rate: -0.1, load_best_model_at_end: true, optim: 3}
 `, "train.warmup_stps=3", "train.adam_beta1=2")
 	const want = `c.yaml: data.eval_fracton: unknown key; did you mean data.eval_fraction?
 --set train.warmup_stps=3: unknown key; did you mean train.warmup_steps?
-c.yaml: data.train: want a path, an id or {path: …, weight: …}, got 5
-c.yaml: data.eval[0]: want a path, an id or {path: …, weight: …}, got 1
+c.yaml: data.train: want a path, an id, or {path: …, weight: …}, got 5
+c.yaml: data.eval[0]: want a path, an id, or {path: …, weight: …}, got 1
 c.yaml: train.optim: want text, got 3: put it in quotes
-c.yaml: model: must be given
+c.yaml: model: is required
 c.yaml: train.learning_rate: must be positive, got -0.1
 --set train.adam_beta1=2: train.adam_beta1: must be at least 0 and below 1, got 2`
 	if got := fromFile.ReplaceAllString(fmt.Sprint(err), "c.yaml"); got != want {
@@ -136,7 +136,7 @@ func TestEnvironmentFaults(t *testing.T) {
 	t.Setenv("MAMBA_TRAIN_TRAIN_LEARNIG_RATE", "1")
 	t.Setenv("MAMBA_TRAIN_SEED", "x")
 	_, err := loadText(t, minimal)
-	for _, want := range []string{"MAMBA_TRAIN_TRAIN_LEARNIG_RATE: names no key of the configuration; did you mean MAMBA_TRAIN_TRAIN_LEARNING_RATE?", `environment MAMBA_TRAIN_SEED: seed: want a whole number, got "x"`} {
+	for _, want := range []string{"MAMBA_TRAIN_TRAIN_LEARNIG_RATE: does not correspond to a configuration key; did you mean MAMBA_TRAIN_TRAIN_LEARNING_RATE?", `environment MAMBA_TRAIN_SEED: seed: want a whole number, got "x"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in %v", want, err)
 		}
@@ -265,12 +265,12 @@ train: {sample_prompts: ["a: b", "yes", [{role: system, content: "- x"}, {role: 
 func TestBrokenFiles(t *testing.T) {
 	for text, want := range map[string]string{
 		"model: [":             "c.yaml: ",
-		"- a":                  "c.yaml: want keys with values, got a list",
-		"a: 1\n---\nb: 2":      "holds more than one document",
+		"- a":                  "c.yaml: want a mapping of keys to values, got a list",
+		"a: 1\n---\nb: 2":      "contains more than one YAML document",
 		"model: a\nmodel: b\n": "c.yaml: model: duplicate key, first set on line 1",
-		"train: 3":             "c.yaml: train: want keys with values, got 3",
+		"train: 3":             "c.yaml: train: want a mapping of keys to values, got 3",
 		"seed:\n":              "c.yaml: seed: want a whole number, got nothing",
-		"":                     "c.yaml: model: must be given",
+		"":                     "c.yaml: model: is required",
 	} {
 		if _, err := loadText(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", text, err, want)

@@ -202,7 +202,7 @@ func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults
 			markPresent(sections, path)
 			continue
 		}
-		faults.AddFrom("environment", name, "names no key of the configuration%s", spelling.DidYouMean(name, slices.Sorted(maps.Keys(paths))))
+		faults.AddFrom("environment", name, "does not correspond to a configuration key%s", spelling.DidYouMean(name, slices.Sorted(maps.Keys(paths))))
 	}
 }
 

@@ -89,7 +89,7 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!
 // mismatch returns an error with the expected and the actual value.
 func mismatch(want string, n *yaml.Node) error {
 	if isNull(n) {
-		return fmt.Errorf("want %s, got nothing: leave the key out for its default", want)
+		return fmt.Errorf("want %s, got nothing: omit the key to use its default", want)
 	}
 	hint := ""
 	if n.Kind == yaml.ScalarNode && n.Tag != "!!str" && want == "text" {
@@ -101,7 +101,7 @@ func mismatch(want string, n *yaml.Node) error {
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
-		return "keys with values"
+		return "a mapping"
 	case yaml.SequenceNode:
 		return "a list"
 	}
@@ -119,7 +119,7 @@ func describe(n *yaml.Node) string {
 // texts reads a list of strings.
 func texts(n *yaml.Node) ([]string, error) {
 	if n.Kind != yaml.SequenceNode {
-		return nil, mismatch("a list of texts", n)
+		return nil, mismatch("a list of strings", n)
 	}
 	list := make([]string, len(n.Content))
 	for i, item := range n.Content {
@@ -215,7 +215,7 @@ func decodeScalar(n *yaml.Node, p any) error {
 			return nil
 		}
 	default:
-		return fmt.Errorf("%T is no type of the configuration", p)
+		return fmt.Errorf("%T is not a configuration type", p)
 	}
 	return mismatch(want, n)
 }
@@ -235,14 +235,14 @@ func readLayers(n *yaml.Node, p *lora.Layers) error {
 // decodeWords decodes a mapping from names to numbers, strings or booleans.
 func decodeWords(n *yaml.Node, p *map[string]any) error {
 	if n.Kind != yaml.MappingNode {
-		return mismatch("names with their values", n)
+		return mismatch("a mapping of names to values", n)
 	}
 	*p = map[string]any{}
 	var faults fault.List
 	for k, v := range pairs(n) {
 		var x any
 		if v.Kind != yaml.ScalarNode || v.Decode(&x) != nil {
-			addEntry(&faults, k.Value, mismatch("a number or a word", v))
+			addEntry(&faults, k.Value, mismatch("a number, a string, true, or false", v))
 		}
 		(*p)[k.Value] = x
 	}

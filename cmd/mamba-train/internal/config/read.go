@@ -123,13 +123,13 @@ func (s schema) read(raw []byte, origin string, faults *fault.List) fileSettings
 		return fileSettings{}
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		faults.AddFrom(origin, "", "holds more than one document")
+		faults.AddFrom(origin, "", "contains more than one YAML document")
 	}
 	switch root := resolve(doc.Content[0]); {
 	case root.Kind == yaml.MappingNode:
 		s.readSection(root, "", origin, &found, faults)
 	case !isNull(root):
-		faults.AddFrom(origin, "", "%v", mismatch("keys with values", root))
+		faults.AddFrom(origin, "", "%v", mismatch("a mapping of keys to values", root))
 		return fileSettings{}
 	}
 	return found
@@ -138,7 +138,7 @@ func (s schema) read(raw []byte, origin string, faults *fault.List) fileSettings
 // readSection adds the keys in a section to found.
 func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *fault.List) {
 	if n.Kind != yaml.MappingNode {
-		faults.AddFrom(origin, section, "%v", mismatch("keys with values", n))
+		faults.AddFrom(origin, section, "%v", mismatch("a mapping of keys to values", n))
 		return
 	}
 	first := map[string]int{}
@@ -168,23 +168,23 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 
 // peerKeys gives advice for keys of other trainers that have no counterpart of the same name.
 var peerKeys = map[string]string{
-	"task_type":                   "leave it out: it is always CAUSAL_LM",
-	"warmup_ratio":                "write train.warmup_steps: a value below 1 is a share of all steps",
-	"eval_strategy":               "write train.eval_steps: 0 evaluates after each epoch",
-	"evaluation_strategy":         "write train.eval_steps: 0 evaluates after each epoch",
-	"save_strategy":               "write train.save_steps: 0 writes no checkpoints",
-	"logging_strategy":            "write train.logging_steps",
-	"bf16":                        "write precision: bf16",
-	"load_in_8bit":                "write precision: q8",
-	"load_in_4bit":                "write precision: q4",
-	"fp16":                        "leave it out: activations are float32",
-	"dataloader_num_workers":      "leave it out: texts are tokenized before the run, on all cores",
-	"gradient_checkpointing":      "it is a key of the top level",
-	"report_to":                   "leave it out: TensorBoard events are always written to train.logging_dir",
-	"per_gpu_train_batch_size":    "write train.per_device_train_batch_size",
-	"padding_free":                "leave it out: padding is never computed",
-	"modules_to_not_convert":      "leave it out: precision is that of all projections and the table",
-	"metric_for_best_model_scope": "write train.metric_for_best_model",
+	"task_type":                   "omit it: it is always CAUSAL_LM",
+	"warmup_ratio":                "use train.warmup_steps: a value below 1 is a fraction of all steps",
+	"eval_strategy":               "use train.eval_steps: 0 evaluates after each epoch",
+	"evaluation_strategy":         "use train.eval_steps: 0 evaluates after each epoch",
+	"save_strategy":               "use train.save_steps: 0 writes no checkpoints",
+	"logging_strategy":            "use train.logging_steps",
+	"bf16":                        "use precision: bf16",
+	"load_in_8bit":                "use precision: q8",
+	"load_in_4bit":                "use precision: q4",
+	"fp16":                        "omit it: activations are float32",
+	"dataloader_num_workers":      "omit it: texts are tokenized before training, on all cores",
+	"gradient_checkpointing":      "it is a top-level key",
+	"report_to":                   "omit it: TensorBoard events are always written to train.logging_dir",
+	"per_gpu_train_batch_size":    "use train.per_device_train_batch_size",
+	"padding_free":                "omit it: there is no padding",
+	"modules_to_not_convert":      "omit it: precision applies to all projections and the embedding table",
+	"metric_for_best_model_scope": "use train.metric_for_best_model",
 }
 
 // otherNames maps names from other trainers, and names that people guess, to keys of this program.
@@ -254,7 +254,7 @@ func (s schema) unknown(section, key string) string {
 	case otherNames[key] != "":
 		return "unknown key; did you mean " + otherNames[key] + "?"
 	}
-	return "unknown key; configs/reference.yaml lists all (mamba-train train --print-config --verbose prints it)" + s.nearestAnywhere(key)
+	return "unknown key; configs/reference.yaml lists all keys (mamba-train train --print-config --verbose prints it)" + s.nearestAnywhere(key)
 }
 
 // nearestAnywhere searches all sections for a similar key.

@@ -30,7 +30,7 @@ func readSources(n *yaml.Node, s *recipe.Sources) error {
 	for i, item := range n.Content {
 		in, err := readInput(resolve(item))
 		if err == nil && in.Path == "" {
-			err = errors.New("want a path or an id, got an empty text")
+			err = errors.New("want a path or an id, got an empty string")
 		}
 		faults.Include(fmt.Sprintf("[%d]", i), err)
 		*s = append(*s, in)
@@ -38,12 +38,12 @@ func readSources(n *yaml.Node, s *recipe.Sources) error {
 	return faults.Err()
 }
 
-// maxWeight limits the weight of a data set, by which its number of rows is multiplied.
+// maxWeight limits the weight of a dataset, by which its number of rows is multiplied.
 const maxWeight = 1e6
 
 // readInput reads a path or a {path, weight} object.
 func readInput(n *yaml.Node) (in source.Input, err error) {
-	const want = "a path, an id or {path: …, weight: …}"
+	const want = "a path, an id, or {path: …, weight: …}"
 	if n.Kind != yaml.MappingNode {
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
 			return in, mismatch(want, n)
@@ -62,11 +62,11 @@ func readInput(n *yaml.Node) (in source.Input, err error) {
 		case key.Value == "path" || key.Value == "weight":
 			return in, fmt.Errorf("%s: %w", key.Value, mismatch(map[string]string{"path": "text", "weight": "a number"}[key.Value], value))
 		default:
-			return in, fmt.Errorf("unknown key %q, want path and weight", key.Value)
+			return in, fmt.Errorf("unknown key %q, want path or weight", key.Value)
 		}
 	}
 	if in.Path == "" {
-		return in, errors.New("path must be given")
+		return in, errors.New("path is required")
 	}
 	return in, nil
 }
@@ -90,7 +90,7 @@ func readEvalSets(n *yaml.Node, e *recipe.EvalSets) error {
 		if err := readSources(v, &set.Sources); err != nil {
 			addEntry(&faults, key.Value, err)
 		} else if len(set.Sources) == 0 || set.Name == "" {
-			faults.Add("", "%q: want a name and a path or an id", key.Value)
+			faults.Add("", "%q: want a name with a path or an id", key.Value)
 		}
 		*e = append(*e, set)
 	}
@@ -118,7 +118,7 @@ func readTargets(n *yaml.Node, t *lora.Targets) error {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		return mismatch("a list of names, a regular expression or all-linear", n)
+		return mismatch("a list of names, a regular expression, or all-linear", n)
 	}
 	names, err := texts(n)
 	switch {
@@ -134,7 +134,7 @@ func readTargets(n *yaml.Node, t *lora.Targets) error {
 func readPattern[V int | float64](n *yaml.Node, p *lora.Pattern[V]) error {
 	*p = nil
 	if n.Kind != yaml.MappingNode {
-		return mismatch("names with their values", n)
+		return mismatch("a mapping of names to values", n)
 	}
 	var faults fault.List
 	for key, v := range pairs(n) {
@@ -153,7 +153,7 @@ func readInit(n *yaml.Node, i *lora.Init) error {
 		*i = lora.Init(n.Value)
 		return nil
 	}
-	return mismatch("true, gaussian or pissa", n)
+	return mismatch("true, gaussian, or pissa", n)
 }
 
 // readBytes reads a size such as 4GiB.
@@ -171,7 +171,7 @@ func readBytes(n *yaml.Node, b *format.Bytes) (err error) {
 // readSamplePrompts reads a list of strings and conversations. A conversation is a list of messages.
 func readSamplePrompts(n *yaml.Node, p *[]trainer.SamplePrompt) error {
 	if n.Kind != yaml.SequenceNode {
-		return mismatch("a list of texts, or of lists of messages", n)
+		return mismatch("a list of texts or of lists of messages", n)
 	}
 	*p = make([]trainer.SamplePrompt, len(n.Content))
 	var faults fault.List
@@ -207,7 +207,7 @@ func readMessages(n *yaml.Node) ([]trainer.Message, error) {
 		texts := map[string]*string{"role": &list[i].Role, "content": &list[i].Content}
 		for key, value := range pairs(item) {
 			if texts[key.Value] == nil {
-				faults.Add(path, "unknown key %s: want role and content", key.Value)
+				faults.Add(path, "unknown key %s, want role or content", key.Value)
 				continue
 			}
 			faults.Include(path+"."+key.Value, decodeScalar(value, texts[key.Value]))

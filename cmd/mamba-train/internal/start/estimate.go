@@ -116,7 +116,7 @@ func (h *Handlers) dryRun(ctx context.Context, f form) (out json.RawMessage, err
 	if errors.As(err, new(*exec.ExitError)) {
 		err = errors.New(strings.TrimPrefix(strings.TrimSpace(said.String()), "mamba-train: "))
 		if strings.Contains(err.Error(), offline) {
-			err = errors.New("it can be estimated once model and data are on this machine; a start downloads them")
+			err = errors.New("it can be estimated once the model and the data are on this machine; starting the run downloads them")
 		}
 	}
 	if err == nil && !json.Valid(out) {

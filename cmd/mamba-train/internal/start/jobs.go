@@ -76,7 +76,7 @@ func (h *Handlers) resume(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, err := os.Stat(file); err != nil {
-		studio.Answer(w, nil, fmt.Errorf("%s has no %s to resume it from: resume it on the command line, with its own file", dir, configFile))
+		studio.Answer(w, nil, fmt.Errorf("%s has no %s to resume from: resume it on the command line, with its own configuration file", dir, configFile))
 		return
 	}
 	err := h.runner.Start(jobs.Start{Dir: dir, Config: file, Args: []string{"--set", "output_dir=" + dir, "--resume"}, Append: true})

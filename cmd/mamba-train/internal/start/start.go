@@ -226,7 +226,7 @@ func (h *Handlers) inside(path string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%s is outside of the folders that the studio was given: %s", path, strings.Join(h.library.Folders(), ", "))
+	return "", fmt.Errorf("%s is outside the folders that the studio serves: %s", path, strings.Join(h.library.Folders(), ", "))
 }
 
 // resolve resolves the symbolic links in a path, the end of which may not exist yet.
@@ -236,7 +236,7 @@ func resolve(path string) (string, error) {
 		return led, err
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return "", fmt.Errorf("%s is a symbolic link that leads nowhere", path)
+		return "", fmt.Errorf("%s is a broken symbolic link", path)
 	}
 	dir, err := resolve(filepath.Dir(path))
 	return filepath.Join(dir, filepath.Base(path)), err
@@ -291,7 +291,7 @@ func (h *Handlers) refuse(c *recipe.Config, o order) (l fault.List) {
 		}
 	}
 	l.Require(isYAML(o.File), "file", "must end in .yaml, got %q", o.File)
-	l.Require(c.Distributed == nil, "distributed", "a run on several ranks is started on the command line, by mpirun")
+	l.Require(c.Distributed == nil, "distributed", "start a run with several ranks on the command line, with mpirun")
 	mode := checkpoint.Fresh
 	if o.Overwrite {
 		mode = checkpoint.Overwrite
@@ -336,7 +336,7 @@ func writeConfiguration(path string, text []byte, replace bool) error {
 		if old, err := inputfile.Read(path, inputfile.MaxConfig); err == nil && string(old) == string(text) {
 			return nil
 		}
-		return fault.Fault{Path: "file", Problem: path + " exists: choose another name, or have it replaced"}
+		return fault.Fault{Path: "file", Problem: path + " exists: choose another name, or choose to replace it"}
 	}
 	if err != nil {
 		return err
