@@ -90,7 +90,7 @@ func (d Drawing) DOT(w io.Writer) error {
 		if n.Shape != nil {
 			label += "\n" + measures(n.Shape)
 		}
-		fmt.Fprintf(&b, "\tn%d [label=%q, shape=%s, style=\"filled,rounded\", fillcolor=%q];\n", i, label, outline[n.Kind], kindColour[n.Kind])
+		fmt.Fprintf(&b, "\tn%d [label=%q, shape=%s, style=\"filled,rounded\", fillcolor=%q];\n", i, label, outline[n.Kind], kindColor[n.Kind])
 	}
 	for i, n := range d.Nodes {
 		for _, in := range n.In {

@@ -50,9 +50,9 @@ const (
 	svgTop    = 52.0 // above the first operation, for the legend
 )
 
-// kindColour maps each kind to its color. svgFar and svgResult are for values read and gradients produced by a backward
+// kindColor maps each kind to its color. svgFar and svgResult are for values read and gradients produced by a backward
 // pass.
-var kindColour = map[Kind]string{Input: "#fff3c4", Parameter: "#dbeafe", Operation: "#ffffff", Gradient: "#f3e8ff"}
+var kindColor = map[Kind]string{Input: "#fff3c4", Parameter: "#dbeafe", Operation: "#ffffff", Gradient: "#f3e8ff"}
 
 const (
 	svgFar    = "#f1f5f9"
@@ -138,7 +138,7 @@ func (s *sketch) add(d Drawing, n DrawnNode, row map[int]int) {
 		from, inner := row[in]
 		switch {
 		case !inner:
-			r.reads = append(r.reads, pill{shortName(x.Name), kindColour[x.Kind]})
+			r.reads = append(r.reads, pill{shortName(x.Name), kindColor[x.Kind]})
 			if x.Kind == Parameter && !parameters {
 				r.layer, parameters = layerOf(x.Name), true
 			}
@@ -223,7 +223,7 @@ func (s *sketch) row(c *canvas, i int) {
 	if len(r.reads) > 0 {
 		c.line(s.left-svgGap, middle, s.left, middle)
 	}
-	c.rectangle(s.left, top, s.width, svgBox, 5, kindColour[r.kind], "#475569")
+	c.rectangle(s.left, top, s.width, svgBox, 5, kindColor[r.kind], "#475569")
 	c.label(s.left+svgGap, middle, "#94a3b8", strconv.Itoa(i+1))
 	c.label(s.left+svgGap+(letters(strconv.Itoa(len(s.rows)))+1)*svgLetter, middle, "#0f172a", r.title)
 	c.label(s.left+s.width-svgGap-letters(r.shape)*svgLetter, middle, "#64748b", r.shape)
@@ -274,14 +274,14 @@ func (s *sketch) grounds(c *canvas) {
 func (s *sketch) legend() (list []pill) {
 	used := map[string]bool{}
 	for _, r := range s.rows {
-		used[kindColour[r.kind]] = true
+		used[kindColor[r.kind]] = true
 		for _, p := range append(slices.Clone(r.reads), r.yields...) {
 			used[p.fill] = true
 		}
 	}
 	for _, p := range []pill{
-		{"batch", kindColour[Input]}, {"weight", kindColour[Parameter]}, {"operation", kindColour[Operation]},
-		{"backward pass", kindColour[Gradient]}, {"value of an operation above", svgFar}, {"gradient of a weight", svgResult},
+		{"batch", kindColor[Input]}, {"weight", kindColor[Parameter]}, {"operation", kindColor[Operation]},
+		{"backward pass", kindColor[Gradient]}, {"value of an operation above", svgFar}, {"gradient of a weight", svgResult},
 	} {
 		if used[p.fill] {
 			list = append(list, p)

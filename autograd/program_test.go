@@ -255,7 +255,7 @@ func TestCanceledRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := s.prog.Eval(ctx, batch(8)); err == nil {
-		t.Fatal("a cancelled context did not end the run")
+		t.Fatal("a canceled context did not end the run")
 	}
 }
 

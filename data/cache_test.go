@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// sameDocuments checks that two data sets are equal.
+// sameDocuments checks that two datasets are equal.
 func sameDocuments(t *testing.T, got, want *Dataset) {
 	t.Helper()
 	if got.Len() != want.Len() || got.Stats() != want.Stats() || got.Fingerprint() != want.Fingerprint() {

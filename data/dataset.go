@@ -18,7 +18,7 @@ import (
 type Dataset struct {
 	config      Config
 	store       *store
-	users       *atomic.Int32 // data sets that share the store
+	users       *atomic.Int32 // datasets that share the store
 	portions    []portion
 	stats       Stats
 	fingerprint string
@@ -150,8 +150,8 @@ func (d *Dataset) Lengths() []int {
 	return out
 }
 
-// Split divides the data set at random by seed: the given fraction of each source's rows goes to eval. All documents of
-// a row stay together. The two data sets share memory and are closed separately; d itself must no longer be closed.
+// Split divides the dataset at random by seed: the given fraction of each source's rows goes to eval. All documents of
+// a row stay together. The two datasets share memory and are closed separately; d itself must no longer be closed.
 func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, err error) {
 	if !(fraction > 0 && fraction < 1) {
 		return nil, nil, fmt.Errorf("data.eval_fraction: want above 0 and below 1, got %s", fault.Number(fraction))

@@ -38,7 +38,7 @@ func (b *Batch) Counted() (n int) {
 	return n
 }
 
-// Loader makes the micro-batches of a data set in an order that depends only on the data, its configuration, the batch
+// Loader makes the micro-batches of a dataset in an order that depends only on the data, its configuration, the batch
 // size and the seed. Documents are already tokenized, so a micro-batch costs only a copy. A Loader is safe for
 // concurrent use.
 type Loader struct {

@@ -8,13 +8,13 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Report is what `data stats` prints about a data set and its micro-batches.
+// Report is what `data stats` prints about a dataset and its micro-batches.
 type Report struct {
 	Stats
 	Duplicates int // documents whose tokens equal those of an earlier one
 
 	Batches     int // micro-batches per epoch
-	EpochTokens int // input tokens per epoch; with weights, not the data set's total
+	EpochTokens int // input tokens per epoch; with weights, not the dataset's total
 	EpochLabels int // labels per epoch that enter the loss
 	PaddedRows  int // rows per epoch if each micro-batch were padded to its longest document
 	BudgetRows  int // with packing: capacity of an epoch's micro-batches in rows, otherwise 0

@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/mappedfile"
 )
 
-// store contains the documents of a data set, in memory or in a mapped file.
+// store contains the documents of a dataset, in memory or in a mapped file.
 type store struct {
 	tables []*source.Tokens
 	firsts []int // index of each table's first document

@@ -8,7 +8,7 @@ import (
 	"mambatrain/internal/splitmix"
 )
 
-// BatchSource returns the micro-batches of a data set by number. A micro-batch depends only on its number, so a run can
+// BatchSource returns the micro-batches of a dataset by number. A micro-batch depends only on its number, so a run can
 // resume anywhere without replaying earlier ones.
 type BatchSource interface {
 	// Batches returns the number of micro-batches in an epoch, counted from 0. Epochs may differ if packing depends on

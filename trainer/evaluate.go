@@ -13,7 +13,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// EvalSet is a data set to evaluate on. If there are several, each has a name, which appears in its metrics:
+// EvalSet is a dataset to evaluate on. If there are several, each has a name, which appears in its metrics:
 // eval_<name>_loss.
 type EvalSet struct {
 	Name   string
@@ -28,7 +28,7 @@ func (e EvalSet) Key(metric string) string {
 	return checkpoint.EvalPrefix + e.Name + "_" + metric
 }
 
-// ValidateEvaluation returns, as a [fault.List], the settings that require evaluations that data sets with these names
+// ValidateEvaluation returns, as a [fault.List], the settings that require evaluations that datasets with these names
 // do not provide. A single set is named "".
 func (c Config) ValidateEvaluation(sets []string) error {
 	var l fault.List
@@ -92,7 +92,7 @@ type Metrics struct {
 	Tokens     int
 }
 
-// Evaluate runs a data set forward. Losses are weighted by tokens, so the batch size does not matter. progress may be
+// Evaluate runs a dataset forward. Losses are weighted by tokens, so the batch size does not matter. progress may be
 // nil; it is called with the number of micro-batches done and the total.
 func Evaluate(ctx context.Context, p Program, src BatchSource, rows int, progress func(done, total int)) (Metrics, error) {
 	e := evaluation{program: p, source: src, rows: rows, comm: SingleProcess{}, progress: progress}
@@ -100,7 +100,7 @@ func Evaluate(ctx context.Context, p Program, src BatchSource, rows int, progres
 	return sums.metrics(), err
 }
 
-// evaluation is an evaluation of one data set.
+// evaluation is an evaluation of one dataset.
 type evaluation struct {
 	program  Program
 	source   BatchSource

@@ -31,7 +31,7 @@ type Task struct {
 	// Carrying state from one micro-batch to the next requires the Carried and SetCarried methods of *autograd.Program.
 	Program Program
 	Rows    int
-	// Train returns the training micro-batches. Eval is the data sets to evaluate on.
+	// Train returns the training micro-batches. Eval is the datasets to evaluate on.
 	Train BatchSource
 	Eval  []EvalSet
 	// Storage is where checkpoints and the result are written.

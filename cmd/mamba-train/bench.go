@@ -279,7 +279,7 @@ func (b *benchmark) batch() ag.Batch {
 	return batch
 }
 
-// sameBatch is a data set that gives every rank the same micro-batch.
+// sameBatch is a dataset that gives every rank the same micro-batch.
 type sameBatch struct {
 	batch ag.Batch
 	ranks int

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 }
 
 // scriptParams gives each script a tiny model in $TINY, its tokenizer and data in $ROOT, and its own hub with a tiny
-// version of the recipe's model and its data set.
+// version of the recipe's model and its dataset.
 func scriptParams(t *testing.T) testscript.Params {
 	t.Helper()
 	root, err := filepath.Abs("../..")

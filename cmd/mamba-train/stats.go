@@ -99,11 +99,11 @@ func (a *app) stats(f dataFlags, picture string) error {
 			return err
 		}
 	}
-	r := summarise(report)
+	r := summarize(report)
 	return a.Result(r, r.text())
 }
 
-func summarise(p *data.Report) statsResult {
+func summarize(p *data.Report) statsResult {
 	r := statsResult{
 		Rows: p.Rows, Documents: p.Documents, Empty: p.Empty, NoLabels: p.NoLabels, Duplicates: p.Duplicates,
 		ShareGPT: p.ShareGPT, Truncated: p.Truncated, CutTokens: p.CutTokens, Batches: p.Batches, Tokens: p.EpochTokens, Labels: p.EpochLabels,

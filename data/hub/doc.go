@@ -1,4 +1,4 @@
-// Package hub downloads models and data sets from Hugging Face or a mirror. The cache has the layout of Python's
+// Package hub downloads models and datasets from Hugging Face or a mirror. The cache has the layout of Python's
 // huggingface_hub library, so that either program can use what the other has downloaded.
 //
 // Start with [New], which follows the HF_ environment variables, and [Client.Fetch]:

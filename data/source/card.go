@@ -13,7 +13,7 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// card describes files according to the data set card, README.md: the configs section of its front matter.
+// card describes files according to the dataset card, README.md: the configs section of its front matter.
 type card []cardConfig
 
 // cardConfig is a configuration in a card. It has those settings of the datasets library's readers that are supported here.

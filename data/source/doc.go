@@ -1,4 +1,4 @@
-// Package source reads the files of data sets: Parquet, Arrow, JSON, CSV and text, optionally compressed. It is the
+// Package source reads the files of datasets: Parquet, Arrow, JSON, CSV and text, optionally compressed. It is the
 // only package that imports Arrow.
 //
 // An [Input] names files by a path, a glob, a directory or a Hugging Face id. Start with [Rows], which reads all

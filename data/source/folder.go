@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// splitRequest names the configuration and the split of a data set to read. "" means the default configuration; and
+// splitRequest names the configuration and the split of a dataset to read. "" means the default configuration; and
 // train, or the only split.
 type splitRequest struct{ config, split string }
 
@@ -289,7 +289,7 @@ func wrapFolder(dir string, err error) error {
 	return fmt.Errorf("data: %s: %w", dir, err)
 }
 
-// maxCard is the maximum size of a data set card in bytes.
+// maxCard is the maximum size of a dataset card in bytes.
 const maxCard = 16 << 20
 
 // folderCard reads the card of a folder. Its configs may also be in .huggingface.yaml, which takes precedence.

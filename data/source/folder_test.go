@@ -106,7 +106,7 @@ func TestFolders(t *testing.T) {
 		{"capitals", map[string]string{"A.JSONL": row("a")}, "", "a", ""},
 		{"what is hidden", map[string]string{"a.jsonl": row("a"), ".b.jsonl": row("b"), ".c/d.jsonl": row("d"), "__e/f.jsonl": row("f")}, "", "a", ""},
 
-		{"a saved data set", map[string]string{
+		{"a saved dataset", map[string]string{
 			"data-00000-of-00001.arrow": arrowStream("a", "b"), "cache-66005f5b7c7f25f0.arrow": arrowStream("no"), "data-00001-of-00002.arrow": arrowStream("old"),
 			"dataset_info.json": "{}", "state.json": `{"_data_files":[{"filename":"data-00000-of-00001.arrow"}],"_split":null}`,
 		}, "", "a|b", ""},
@@ -114,7 +114,7 @@ func TestFolders(t *testing.T) {
 			"dataset_dict.json": `{"splits":["train","test"]}`, "train/data-00000-of-00001.arrow": arrowStream("a"), "test/data-00000-of-00001.arrow": arrowStream("b"),
 			"train/state.json": `{"_data_files":[{"filename":"data-00000-of-00001.arrow"}]}`, "test/state.json": `{"_data_files":[{"filename":"data-00000-of-00001.arrow"}]}`,
 		}, ":test", "b", ""},
-		{"a saved data set in a folder", map[string]string{
+		{"a saved dataset in a folder", map[string]string{
 			"x/data-00000-of-00001.arrow": arrowStream("a"), "x/data-00007-of-00008.arrow": arrowStream("old"),
 			"x/state.json": `{"_data_files":[{"filename":"data-00000-of-00001.arrow"}]}`,
 		}, "", "a", ""},

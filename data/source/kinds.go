@@ -58,7 +58,7 @@ func isBookkeeping(name string) bool {
 	return slices.Contains(bookkeeping, strings.ToLower(base)) || cachedMap.MatchString(base)
 }
 
-// paperwork matches the names of texts about a data set, such as licenses.
+// paperwork matches the names of texts about a dataset, such as licenses.
 var paperwork = regexp.MustCompile(`(?i)^(un)?((third[-_ ]?party|mit|bsd|apache|[al]?gpl|mpl|cc|data|dataset)[-_ ])?` +
 	`(licen[cs](e|es|ing)|copying|copyright|notices?|eula|readme|changelog|contributing|contributors|maintainers|code[-_ ]of[-_ ]conduct|citation|authors)([-_. ].*)?$`)
 

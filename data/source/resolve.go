@@ -20,7 +20,7 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// Input is one source: a file, a glob, a directory, or the id of a Hugging Face data set (id, id:split, id:config:split).
+// Input is one source: a file, a glob, a directory, or the id of a Hugging Face dataset (id, id:split, id:config:split).
 type Input struct {
 	Path   string
 	Weight float64 // how often an epoch uses each row; 0 means 1. With 2.5, each epoch uses another half of the documents a third time
@@ -249,10 +249,10 @@ func parseSource(path string) (id string, r splitRequest, err error) {
 	return path[:start] + parts[0], r, nil
 }
 
-// convertedRevision is the branch with Hugging Face's Parquet copy of data sets in other formats.
+// convertedRevision is the branch with Hugging Face's Parquet copy of datasets in other formats.
 const convertedRevision = "refs/convert/parquet"
 
-// hubDatasetFiles returns the files of a data set on the hub: the original files, or else the hub's Parquet copy.
+// hubDatasetFiles returns the files of a dataset on the hub: the original files, or else the hub's Parquet copy.
 func hubDatasetFiles(ctx context.Context, h *hub.Client, id string, r splitRequest, format string) (selection, error) {
 	var first error
 	for _, revision := range []string{"main", convertedRevision} {
@@ -310,7 +310,7 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 	return s, nil
 }
 
-// hubCard returns the card of a data set on the hub, or nil if it has none.
+// hubCard returns the card of a dataset on the hub, or nil if it has none.
 func hubCard(ctx context.Context, h *hub.Client, request hub.Request) (card, error) {
 	const name = "README.md"
 	request.Want = func(file string) bool { return file == name }

@@ -46,9 +46,9 @@ const (
 	lineHeight  = 16 * vg.Length(1)
 )
 
-// Grey is the color of axes and of marks that belong to no curve. Blue is the color of the first curve.
+// Gray is the color of axes and of marks that belong to no curve. Blue is the color of the first curve.
 var (
-	Grey = color.Gray{0x70}
+	Gray = color.Gray{0x70}
 	Blue = color.RGBA{0x1f, 0x77, 0xb4, 0xff}
 )
 
@@ -61,7 +61,7 @@ func New(title, x, y string) *plot.Plot {
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		style(&axis.Label.TextStyle, 10)
 		style(&axis.Tick.Label, 9)
-		axis.Color, axis.Tick.Color, axis.Tick.Length = Grey, Grey, 4
+		axis.Color, axis.Tick.Color, axis.Tick.Length = Gray, Gray, 4
 		axis.Scale, axis.Tick.Marker = linear{}, Ticks{}
 	}
 	grid := plotter.NewGrid()

@@ -33,7 +33,7 @@ var colors = []color.Color{
 // runColor returns a color for each run that differs from those of earlier runs.
 func runColor(i int) color.Color {
 	if i == noRun {
-		return chart.Grey
+		return chart.Gray
 	}
 	if i < len(colors) {
 		return colors[i]

@@ -158,7 +158,7 @@ func (d *drawing) marks() {
 		best = "best: step " + format.Count(d.runs[0].BestStep)
 	}
 	if best != "" {
-		d.legend(best, ringAt(nil, chart.Grey))
+		d.legend(best, ringAt(nil, chart.Gray))
 	}
 	if saved {
 		d.legend("checkpoint", checkpointMarks(nil, noRun))

@@ -32,7 +32,7 @@ type Answer struct {
 	Tokens         int // in all choices
 }
 
-// ReadQuestions reads multiple-choice rows from a file, glob, directory, or data set.
+// ReadQuestions reads multiple-choice rows from a file, glob, directory, or dataset.
 func ReadQuestions(ctx context.Context, in Sources, c source.Config) (list []Question, err error) {
 	for row, err := range source.Rows(ctx, in, c) {
 		if err != nil {

@@ -13,7 +13,7 @@
 // [Prepare] stops before the first step, for callers that want to inspect the [Run] first.
 //
 // [LoadModel] loads the result of a run, or any other model with an optional adapter. A [Model] continues texts, chats,
-// evaluates data sets, and answers multiple-choice questions; [OpenMerge] merges adapters into their base.
+// evaluates datasets, and answers multiple-choice questions; [OpenMerge] merges adapters into their base.
 //
 // The package prints nothing. Progress, warnings, and downloads are reported through [Options]. Faults in a
 // configuration are returned as a list, each with the path of its setting.

@@ -11,7 +11,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// Evaluation measures how well a model predicts the labels of a data set.
+// Evaluation measures how well a model predicts the labels of a dataset.
 type Evaluation struct {
 	NLL     float64 // summed over the labels, in nats
 	Tokens  int     // labels
@@ -32,7 +32,7 @@ func (e Evaluation) Loss() float64 { return e.NLL / math.Max(1, float64(e.Tokens
 // Accuracy returns the fraction of labels that were the most probable token.
 func (e Evaluation) Accuracy() float64 { return float64(e.Correct) / math.Max(1, float64(e.Tokens)) }
 
-// TestSet is a data set to evaluate on.
+// TestSet is a dataset to evaluate on.
 type TestSet struct {
 	Name    string // may be empty
 	Sources Sources
@@ -45,7 +45,7 @@ type TestSet struct {
 	Progress func(done, all int)
 }
 
-// TestSets returns the data sets that a run evaluates on, prepared in the same way: data.eval, or the fraction of the
+// TestSets returns the datasets that a run evaluates on, prepared in the same way: data.eval, or the fraction of the
 // training data that data.eval_fraction splits off. If the run evaluates on nothing, it returns the training data.
 func (c *Config) TestSets() (sets []TestSet) {
 	settings := c.Data.Config
@@ -60,7 +60,7 @@ func (c *Config) TestSets() (sets []TestSet) {
 	return sets
 }
 
-// Evaluate runs a data set through the model, using memory that does not grow with the length of documents.
+// Evaluate runs a dataset through the model, using memory that does not grow with the length of documents.
 func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err error) {
 	d, err := m.openTestSet(ctx, set)
 	if err != nil {
@@ -123,7 +123,7 @@ func (m *Model) openTestSet(ctx context.Context, set TestSet) (*data.Dataset, er
 	return share, train.Close()
 }
 
-// openData opens a data set whose ids must all be below vocabulary.
+// openData opens a dataset whose ids must all be below vocabulary.
 func openData(ctx context.Context, in Sources, t *tokenizer.Tokenizer, vocabulary int, c data.Config) (*data.Dataset, error) {
 	d, err := data.Open(ctx, in, t, c)
 	if err != nil {

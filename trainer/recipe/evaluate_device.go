@@ -19,7 +19,7 @@ type deviceEvaluation struct {
 	correct int
 
 	batch ag.Batch
-	of    []int // the index in the data set of each document in the batch
+	of    []int // the index in the dataset of each document in the batch
 }
 
 // newDeviceEvaluation returns an evaluation on the process's device, or nil if there is no device that can run the

@@ -207,7 +207,7 @@ func (r *Run) loadData(ctx context.Context) error {
 	return err
 }
 
-// dataset opens one data set.
+// dataset opens one dataset.
 func (r *Run) dataset(ctx context.Context, in Sources, c data.Config) (*data.Dataset, error) {
 	d, err := openData(ctx, in, r.Tokenizer, r.Model.Config.VocabSize, c)
 	if err == nil {

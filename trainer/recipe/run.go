@@ -26,7 +26,7 @@ type Options struct {
 	Force    bool                 // resume even if settings have changed
 	Step     int                  // resume from the checkpoint of this step; 0: the newest
 	Comm     trainer.Communicator // the ranks of the run; nil: a single process
-	Hub      *hub.Client          // looks up models and data sets by name; nil: configured by the environment
+	Hub      *hub.Client          // looks up models and datasets by name; nil: configured by the environment
 	Version  string               // version of the program; must be the same on all ranks
 	Observer trainer.Observer     // receives every event; may be nil
 	Warn     func(error)          // receives problems that do not end the run; may be nil

@@ -31,10 +31,10 @@ type weightedInput struct {
 	Weight float64 `yaml:"weight"`
 }
 
-// EvalSets is a list of data sets to evaluate on. A single set may be unnamed.
+// EvalSets is a list of datasets to evaluate on. A single set may be unnamed.
 type EvalSets []NamedSources
 
-// NamedSources is a data set to evaluate on.
+// NamedSources is a dataset to evaluate on.
 type NamedSources struct {
 	Name    string
 	Sources Sources
