@@ -50,7 +50,7 @@ func (d *Directory) ggufFaults(tie Tie) fault.List {
 		onTable, onHead := m.table, endsIn(m.path, headPath)
 		switch {
 		case m.parameter != "":
-			faults.Add(m.parameter, "is adapted as a parameter, not as a module, not as a module")
+			faults.Add(m.parameter, "is adapted as a parameter, not as a module")
 		case gguf.TensorName(m.path+".weight") == "":
 			faults.Add(m.path, "has no counterpart in llama.cpp's Mamba")
 		case m.magnitude.Name != "":

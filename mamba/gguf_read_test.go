@@ -110,7 +110,7 @@ func TestLoadGGUF_refuses(t *testing.T) {
 	for want, b := range map[string][]byte{
 		`"other2" is not supported`: []byte(strings.Replace(string(whole), "mamba2", "other2", 1)),
 		"want a whole number":       []byte(strings.Replace(string(whole), "mamba2.block_count", "mamba2.block_tnuoc", 1)),
-		"may be truncated":                 whole[:len(whole)-100],
+		"may be truncated":          whole[:len(whole)-100],
 	} {
 		file := filepath.Join(t.TempDir(), "x.gguf")
 		if err := os.WriteFile(file, b, 0o666); err != nil {

@@ -31,7 +31,7 @@ type talk struct {
 // chatHelp is the output of /help.
 const chatHelp = `/reset       start over; the system prompt is kept
 /save FILE   write the conversation in the form that data.messages reads
-/help        print this help help
+/help        print this help
 /quit        exit, as Ctrl-D does
 Ctrl-C stops an answer. Put a space before a message that begins with /.`
 

@@ -95,12 +95,12 @@ func TestLoadGGUF_refusesPieces(t *testing.T) {
 	for want, g := range map[string]goldenPieces{
 		"has no tokens":                 {},
 		"has 1 scores for 2 tokens":     {Tokens: []string{"a", "b"}, Types: []int32{1, 1}, Scores: []float32{0}},
-		`"a" is there twice`:            {Tokens: []string{"a", "a"}, Types: []int32{1, 1}},
+		`"a" appears twice`:             {Tokens: []string{"a", "a"}, Types: []int32{1, 1}},
 		"token 1 is not UTF-8":          {Tokens: []string{"a", "\xff"}, Types: []int32{1, 1}},
 		"token 0 has 1025 bytes":        {Tokens: []string{strings.Repeat("a", 1025)}, Types: []int32{1}},
 		`makes "aé" of "a" and "é"`:     {Tokens: []string{"a", "aé"}, Types: []int32{1, 1}},
 		`makes "éa" of "é" and "a"`:     {Tokens: []string{"a", "éa"}, Types: []int32{1, 1}},
-		"has 1 kinds for 2 tokens":      {Tokens: []string{"a", "b"}, Types: []int32{1}},
+		"has 1 types for 2 tokens":      {Tokens: []string{"a", "b"}, Types: []int32{1}},
 		`makes "▁x" of "▁" and "x"`:     {Tokens: []string{"a", "▁x"}, Types: []int32{1, 4}},
 		"has a score that is not a num": {Tokens: []string{"a"}, Types: []int32{1}, Scores: []float32{nan()}},
 	} {

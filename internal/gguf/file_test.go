@@ -126,12 +126,12 @@ func TestOpen_damaged(t *testing.T) {
 		"does not start with GGUF":             edit(func(b []byte) { b[0] = 'X' }),
 		"has version 9":                        edit(func(b []byte) { b[4] = 9 }),
 		"is big-endian":                        edit(func(b []byte) { b[4], b[7] = 0, 3 }),
-		"past the end of the file":           whole[:len(whole)-32],
+		"past the end of the file":             whole[:len(whole)-32],
 		"the header needs":                     whole[:100],
 		"are left":                             edit(u64(24, math.MaxUint64)),
 		"has 1000 dimensions":                  edit(func(b []byte) { binary.LittleEndian.PutUint32(b[dims:], 1000) }),
-		"invalid dimension":                 edit(u64(dims+4, 1<<60)),
-		"is MXFP4, which is not supported":          edit(func(b []byte) { b[dims+12] = 39 }),
+		"invalid dimension":                    edit(u64(dims+4, 1<<60)),
+		"is MXFP4, which is not supported":     edit(func(b []byte) { b[dims+12] = 39 }),
 		"starts at byte 1, which is not a mul": edit(u64(dims+16, 1)),
 	} {
 		f, err := gguf.Open(write(t, "x.gguf", b))

@@ -134,7 +134,7 @@ func TestDeviceFeedsPrompts(t *testing.T) {
 	d.Refuses = func(kernel.DeviceSizes) error { return errors.New("no scan") }
 	var warnings []string
 	f := recipe.DeviceFeeder(load().Model, func(err error) { warnings = append(warnings, err.Error()) })
-	if f != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "the CPU computes prompts: autograd: test device: ") {
+	if f != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "prompts run on the CPU: autograd: test device: ") {
 		t.Errorf("a device that refuses: %T, warnings %q", f, warnings)
 	}
 }
@@ -150,7 +150,7 @@ func TestDeviceRefusals(t *testing.T) {
 		_, err := recipe.Train(context.Background(), c, recipe.Options{})
 		return err
 	}
-	if err := train(); err == nil || !strings.Contains(err.Error(), `device: "arc" is wanted`) {
+	if err := train(); err == nil || !strings.Contains(err.Error(), `device: "arc" was requested`) {
 		t.Errorf("not open: got %v", err)
 	}
 	devicetest.Use(t).SetLimit(1000)

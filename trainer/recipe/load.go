@@ -22,7 +22,7 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 		return err
 	}
 	if r.FromScratch = !hasWeights(r.ModelDir); r.FromScratch && (c.LoRA != nil || c.Adapter != "") {
-		return fault.NotFound("model %s has no %s: an adapter needs a trained base model model", r.ModelDir, weights.ModelFile)
+		return fault.NotFound("model %s has no %s: an adapter needs a trained base model", r.ModelDir, weights.ModelFile)
 	}
 	if err := checkDistinct(c.OutputDir, r.ModelDir, c.Adapter); err != nil {
 		return err

@@ -18,7 +18,7 @@ func DeviceFeeder(m *mamba.Model, warn func(error)) mamba.Feeder {
 	}
 	f, err := m.NewDeviceFeeder(promptRows)
 	if err != nil {
-		warn(fmt.Errorf("the CPU computes prompts: %w", err))
+		warn(fmt.Errorf("prompts run on the CPU: %w", err))
 		return nil
 	}
 	return f
