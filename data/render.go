@@ -308,7 +308,7 @@ func (d *rowBuffer) mask(b *source.Block, i int, name string) (mask []int32, ok 
 		return nil, false, err
 	}
 	if len(d.scratch) != len(d.tokens) {
-		return nil, false, fmt.Errorf("%s has length %d, but input_ids has length %d", len(d.scratch), name, len(d.tokens))
+		return nil, false, fmt.Errorf("%s has length %d, but input_ids has length %d", name, len(d.scratch), len(d.tokens))
 	}
 	return d.scratch, true, nil
 }

@@ -57,7 +57,7 @@ func TestLoadGGUF_refuses(t *testing.T) {
 		notFound bool
 		names    string // what the error names in addition to the advice
 	}{
-		"no tokenizer": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true, "has none"},
+		"no tokenizer": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true, "has no tokenizer"},
 		"Unigram":      {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "t5") }, false, `"t5"`},
 		"another pre-tokenizer": {func(w *gguf.Writer) {
 			w.Set("tokenizer.ggml.model", "gpt2")
