@@ -93,7 +93,7 @@ func TestGGUFFiles_pieces(t *testing.T) {
 // A SentencePiece vocabulary that is damaged, or that a tokenizer.json cannot express, is rejected.
 func TestLoadGGUF_refusesPieces(t *testing.T) {
 	for want, g := range map[string]goldenPieces{
-		"is missing or empty":                 {},
+		"is missing or empty":           {},
 		"has 1 scores for 2 tokens":     {Tokens: []string{"a", "b"}, Types: []int32{1, 1}, Scores: []float32{0}},
 		`"a" appears twice`:             {Tokens: []string{"a", "a"}, Types: []int32{1, 1}},
 		"token 1 is not UTF-8":          {Tokens: []string{"a", "\xff"}, Types: []int32{1, 1}},
