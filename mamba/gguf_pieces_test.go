@@ -36,7 +36,7 @@ func TestGGUFPieces(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		strings.Replace(metaspace, `, "▁a b"`, "", 1):                                    `"▁a" and "b" make it`,
+		strings.Replace(metaspace, `, "▁a b"`, "", 1):                                    `would merge "▁a" and "b" into it`,
 		strings.Replace(metaspace, `"a b", "▁ a", "▁ ab"`, `"▁ ab", "a b", "▁ a"`, 1):    `merge "▁a b" comes between`,
 		strings.Replace(metaspace, `"split": false`, `"split": true`, 1):                 "SentencePiece BPE without splitting",
 		strings.Replace(metaspace, `"byte_fallback": true`, `"byte_fallback": false`, 1): "SentencePiece BPE without splitting",

@@ -299,7 +299,7 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	if !errors.Is(err, ErrChanged) {
 		t.Fatalf("got %v, want ErrChanged", err)
 	}
-	for _, want := range []string{"data.shuffle: was true, is false", "train.learning_rate: was 0.05, is 0.01"} {
+	for _, want := range []string{"data.shuffle: was true, is now false", "train.learning_rate: was 0.05, is now 0.01"} {
 		if !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("want %q in %v", want, err)
 		}

@@ -32,7 +32,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		`lr_scheduler_type: must be one of linear, cosine, constant, constant_with_warmup, polynomial, inverse_sqrt, cosine_with_min_lr, cosine_with_restarts, warmup_stable_decay, got "cosin"`,
 		"warmup_steps: must be a whole number of steps or a fraction below 1, got 1.5",
 		`optim: must be one of adamw, sgd, lion, adafactor, got "adam"`,
-		"nesterov: needs a momentum above 0, got 0",
+		"nesterov: requires a momentum above 0, got 0",
 		"on_nonfinite: ",
 		"gradient_accumulation_steps: must be at least 1, got 0",
 		"trainable[1]: is not a regular expression",

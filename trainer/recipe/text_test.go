@@ -182,7 +182,7 @@ func TestParsePrompts(t *testing.T) {
 		"":                                    "the file contains no prompts",
 		"a\nb\xff":                            "line 2: is not UTF-8",
 		"{\"prompt\":\"a\"}\nb":               "line 2: want an object with a prompt, as in line 1",
-		"{\"prompt\":\"a\"}\n{\"x\":1}":       `line 2: no column "prompt", only x`,
+		"{\"prompt\":\"a\"}\n{\"x\":1}":       `line 2: no column "prompt"; columns: x`,
 		"{\"prompt\":\"a\"}\n{\"prompt\":[]}": "line 2: prompt: want a string, got a list",
 	} {
 		if _, err := ParsePrompts([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
