@@ -45,7 +45,7 @@ var offered = map[string]string{
 	"mamba.NoToken":              "a value of the token ids in Config",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",
 
-	"autograd.Placed": "operations of other modules",
+	"autograd.DeviceSizer": "operations of other modules",
 }
 
 // Every exported name must be used by another package, a command, or an example. Uses in tests do not count.

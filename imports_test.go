@@ -85,8 +85,8 @@ var allowed = map[string][]string{
 	},
 }
 
-// keepers lists the libraries that only certain packages may import.
-var keepers = map[string][]string{
+// restricted lists the libraries that only certain packages may import.
+var restricted = map[string][]string{
 	"gorgonia.org/gorgonia":             {"autograd"},
 	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn/weights", "lora", "mamba"},
 	"github.com/spf13/viper":            {"cmd/mamba-train/internal/config"},
@@ -123,7 +123,7 @@ func check(t *testing.T, name, imp string) {
 			t.Errorf("%s imports %s", name, ours)
 		}
 	}
-	for lib, who := range keepers {
+	for lib, who := range restricted {
 		if strings.HasPrefix(imp, lib) && !slices.Contains(who, name) {
 			t.Errorf("%s imports %s, which only %v may", name, imp, who)
 		}

@@ -106,19 +106,19 @@ func elementSize[T kernel.Float]() uintptr {
 	return 8
 }
 
-// mostRows returns the maximum number of rows in a chunk.
-func mostRows[T kernel.Float](v int) int { return max(16, chunkBytes/(v*int(elementSize[T]()))) }
+// maxRows returns the maximum number of rows in a chunk.
+func maxRows[T kernel.Float](v int) int { return max(16, chunkBytes/(v*int(elementSize[T]()))) }
 
 // chunkRows returns the number of rows per chunk, given the number of counted rows.
 func chunkRows[T kernel.Float](rows, v int) int {
-	limit := mostRows[T](v)
+	limit := maxRows[T](v)
 	chunks := (rows + limit - 1) / limit
 	return (rows + chunks - 1) / chunks
 }
 
 func (o crossEntropy[T]) ScratchSize(in [][]int) int {
 	v, m, r := o.sizes(in[lossW], in[lossA])
-	n := min(in[lossX][0], mostRows[T](v))
+	n := min(in[lossX][0], maxRows[T](v))
 	return n*(3*m+v+2*r) + headDoraSize(n, in[lossW], in[lossMagnitude])
 }
 

@@ -97,8 +97,8 @@ func newDeviceGraph(o Options) (*deviceGraph, error) {
 	return &deviceGraph{Device: d, deviceMemory: newDeviceMemory(d)}, nil
 }
 
-// Placed is implemented by an Op that some devices cannot run at some sizes.
-type Placed interface {
+// DeviceSizer is implemented by an Op that some devices cannot run at all sizes.
+type DeviceSizer interface {
 	// DeviceSizes returns the sizes that a device must support, for the given input shapes.
 	DeviceSizes(in [][]int) kernel.DeviceSizes
 }

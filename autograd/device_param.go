@@ -62,9 +62,9 @@ func (p *Param) copyFrozen(d kernel.Device) error {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	c.data = data
-	const most = 256 // an even number of rows, so that no pair of bfloat16 is split between pieces
-	for from := 0; from < rows; from += most {
-		part := kernel.Dense(make([]float32, min(most, rows-from)*cols), min(most, rows-from), cols)
+	const limit = 256 // an even number of rows, so that no pair of bfloat16 is split between pieces
+	for from := 0; from < rows; from += limit {
+		part := kernel.Dense(make([]float32, min(limit, rows-from)*cols), min(limit, rows-from), cols)
 		p.ReadRows(part, from)
 		at := from * cols
 		if c.bf16 {

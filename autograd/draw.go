@@ -88,7 +88,7 @@ func (d Drawing) DOT(w io.Writer) error {
 	for i, n := range d.Nodes {
 		label := n.Name
 		if n.Shape != nil {
-			label += "\n" + measures(n.Shape)
+			label += "\n" + formatShape(n.Shape)
 		}
 		fmt.Fprintf(&b, "\tn%d [label=%q, shape=%s, style=\"filled,rounded\", fillcolor=%q];\n", i, label, outline[n.Kind], kindColor[n.Kind])
 	}

@@ -26,7 +26,7 @@ func (d Drawing) SVG(w io.Writer) error {
 		p.draw(c, x, svgMargin+svgPill/2)
 		x += p.width() + svgGap
 	}
-	s.grounds(c)
+	s.backgrounds(c)
 	for i := range s.rows {
 		s.row(c, i)
 	}
@@ -112,7 +112,7 @@ func newSketch(d Drawing) *sketch {
 	for i, n := range d.Nodes {
 		if d.takes(n) && !read[i] {
 			r := &s.rows[row[i]]
-			r.yields = append(r.yields, pill{"gradient " + measures(n.Shape), svgResult})
+			r.yields = append(r.yields, pill{"gradient " + formatShape(n.Shape), svgResult})
 		}
 	}
 	s.place()
@@ -127,7 +127,7 @@ func (d Drawing) takes(n DrawnNode) bool {
 // add appends a row for node n, whose inputs already have rows or are leaves.
 func (s *sketch) add(d Drawing, n DrawnNode, row map[int]int) {
 	i := len(s.rows)
-	r := sketchRow{title: n.Name, shape: measures(n.Shape), kind: n.Kind}
+	r := sketchRow{title: n.Name, shape: formatShape(n.Shape), kind: n.Kind}
 	if i > 0 {
 		r.layer = s.rows[i-1].layer
 	}
@@ -253,8 +253,8 @@ func (s *sketch) arc(c *canvas, a sketchArc) {
 		x0, y0, x1-bend, x1, y0, x1, y0+bend, y1-bend, x1, y1, x1-bend, y1, x0)
 }
 
-// grounds draws a background behind the rows of each layer.
-func (s *sketch) grounds(c *canvas) {
+// backgrounds draws a background behind the rows of each layer.
+func (s *sketch) backgrounds(c *canvas) {
 	for from := 0; from < len(s.rows); {
 		to := from + 1
 		for to < len(s.rows) && s.rows[to].layer == s.rows[from].layer {
@@ -307,8 +307,8 @@ func (c *canvas) line(x0, y0, x1, y1 float64) {
 	fmt.Fprintf(c, `<path d="M%.1f %.1fL%.1f %.1f" fill="none" stroke="#475569" marker-end="url(#head)"/>`+"\n", x0, y0, x1, y1)
 }
 
-// measures formats a shape, such as 8 × 16.
-func measures(shape []int) string {
+// formatShape formats a shape, such as 8 × 16.
+func formatShape(shape []int) string {
 	return strings.ReplaceAll(strings.Trim(fmt.Sprint(shape), "[]"), " ", " × ")
 }
 

@@ -40,7 +40,7 @@ func (e *executor[T]) scratchSize(in [][]int) int {
 }
 
 func (e *executor[T]) deviceSizes(in [][]int) kernel.DeviceSizes {
-	if p, ok := e.op.(Placed); ok {
+	if p, ok := e.op.(DeviceSizer); ok {
 		return p.DeviceSizes(in)
 	}
 	return kernel.DeviceSizes{}

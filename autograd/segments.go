@@ -43,16 +43,16 @@ func (m memoryStore) ReadAt(p []byte, at int64) (int, error) { return copy(p, m[
 // cut splits a batch into segments, in order. A batch that needs no split is returned whole.
 func (p *Program) cut(b Batch) ([]Batch, error) {
 	o, width := p.g.opts, p.width()
-	rows, most := b.rows(width), o.Rows
+	rows, limit := b.rows(width), o.Rows
 	if o.Segments {
-		o.Rows = max(rows, most)
+		o.Rows = max(rows, limit)
 	}
 	if err := b.check(o, width); err != nil {
 		return nil, err
 	}
 	var list []Batch
 	for lo, hi := 0, 0; lo < rows; lo = hi {
-		hi = min(lo+most, rows)
+		hi = min(lo+limit, rows)
 		if p.g.starts { // one segment never spans two documents
 			d, _ := slices.BinarySearch(b.Starts, lo+1)
 			hi = min(hi, b.end(d-1, rows))

@@ -93,12 +93,12 @@ func TestSegmentsEqualWhole(t *testing.T) {
 
 func sameGradient(t *testing.T, got, want []float64, format string, args ...any) {
 	t.Helper()
-	most := 0.0
+	largest := 0.0
 	for _, w := range want {
-		most = max(most, math.Abs(w))
+		largest = max(largest, math.Abs(w))
 	}
 	for k, w := range want {
-		if math.Abs(got[k]-w) > segmentTolerance*most {
+		if math.Abs(got[k]-w) > segmentTolerance*largest {
 			t.Fatalf(format+": gradient %d is %.17g, want %.17g", append(args, k, got[k], w)...)
 		}
 	}

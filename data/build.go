@@ -85,7 +85,7 @@ func (b *builder) tokenize(ctx context.Context) error {
 		documents = b.stats.Documents
 		b.joints.endSource()
 	}
-	b.joints.tell(b.config.Warn)
+	b.joints.report(b.config.Warn)
 	return nil
 }
 

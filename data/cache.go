@@ -139,7 +139,7 @@ func (c *cache) load(ctx context.Context, b *builder) bool {
 		first += n
 	}
 	b.joints.found = s.Warning
-	b.joints.tell(b.config.Warn)
+	b.joints.report(b.config.Warn)
 	return true
 }
 

@@ -37,8 +37,8 @@ func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
 // endSource marks the end of a source. A warning from it takes precedence over those from later sources.
 func (j *joints) endSource() { j.final = j.found != "" }
 
-// tell passes the warning, if any, to warn, which may be nil.
-func (j *joints) tell(warn func(error)) {
+// report passes the warning, if any, to warn, which may be nil.
+func (j *joints) report(warn func(error)) {
 	if j.found != "" && warn != nil {
 		warn(errors.New(j.found))
 	}

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// entries are the documents of an epoch. Each source is repeated as often as its weight says; a fractional part selects
-// a share of its documents, different in each epoch.
+// entries are the documents of an epoch. Each source is repeated as often as its weight specifies; a fractional part
+// selects a share of its documents, different in each epoch.
 type entries struct {
 	data   *Dataset
 	counts []int // per source

@@ -58,7 +58,7 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 		}
 		j.endSource()
 	}
-	j.tell(c.Warn)
+	j.report(c.Warn)
 	if err := out.Close(); err != nil {
 		return stats, fmt.Errorf("data: %s: %w", name, err)
 	}

@@ -138,13 +138,13 @@ func (d *Directory) llamaCPP(tie Tie, base error) Verdict {
 		return v
 	}
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
-		const most = 3
+		const limit = 3
 		var reasons []string
-		for _, f := range faults[:min(len(faults), most)] {
+		for _, f := range faults[:min(len(faults), limit)] {
 			reasons = append(reasons, f.Error())
 		}
 		v.Why = strings.Join(reasons, "; ")
-		if more := len(faults) - most; more > 0 {
+		if more := len(faults) - limit; more > 0 {
 			v.Why += fmt.Sprintf(" and %d more", more)
 		}
 		v.Support, v.Instead = Fails, "merge the adapter and export the merged model as GGUF"

@@ -89,19 +89,19 @@ func printable(s string) bool {
 
 // nesting returns the maximum nesting depth of groups in an expression.
 func nesting(source string) int {
-	depth, most := 0, 0
+	depth, deepest := 0, 0
 	for i := 0; i < len(source); i++ {
 		switch source[i] {
 		case '\\':
 			i++
 		case '(':
 			depth++
-			most = max(most, depth)
+			deepest = max(deepest, depth)
 		case ')':
 			depth--
 		}
 	}
-	return most
+	return deepest
 }
 
 // simple reports whether an expression has the same meaning in Python and in Go: literals, classes, groups,

@@ -35,7 +35,7 @@ type Directory struct {
 	contents contents
 	modules  []module
 	params   []fileParam
-	pissa    bool // PEFT's own unconverted form: the base first loses its principal components
+	pissa    bool // PEFT's own unconverted form: the principal components must first be removed from the base
 }
 
 // module is one adapted module in a file.

@@ -25,9 +25,9 @@ func normalized(score float64, length int, penalty float64) float64 {
 // each step ranks the two best candidates per beam, or more if there are several EOS ids. Candidates that end the
 // text become finished beams if they rank among the first NumBeams. The search ends when no running beam can beat the
 // worst of NumBeams finished beams.
-func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, most []int, o GenerateOptions) error {
+func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, limits []int, o GenerateOptions) error {
 	for i := range out {
-		o.MaxNewTokens = most[i]
+		o.MaxNewTokens = limits[i]
 		best, end, err := searchOne(ctx, d, s.Select(i), i, o)
 		if err != nil {
 			return err

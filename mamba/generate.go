@@ -105,13 +105,13 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		return nil, err
 	}
 	out := make([]Generation, len(prompts))
-	most := make([]int, len(prompts))
+	limits := make([]int, len(prompts))
 	for i, ids := range prompts {
 		if len(ids) == 0 && state.Fed[i] == len(state.Tokens[i]) {
 			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; want at least one token", o.First+i)
 		}
 		out[i] = Generation{PromptTokens: len(ids), FinishReason: FinishInterrupted}
-		if most[i] = o.mostNew(len(state.Tokens[i]) + len(ids)); most[i] < 1 {
+		if limits[i] = o.maxNew(len(state.Tokens[i]) + len(ids)); limits[i] < 1 {
 			return nil, fmt.Errorf("mamba: generate: prompt %d: its length of %d leaves no room for new tokens within max_length %d", o.First+i, len(ids), o.MaxLength)
 		}
 	}
@@ -124,9 +124,9 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		return out, err
 	}
 	if o.NumBeams > 1 {
-		return out, beamSearch(ctx, d, state, out, most, o)
+		return out, beamSearch(ctx, d, state, out, limits, o)
 	}
-	b := &batch{d: d, o: o, all: state, current: state, out: out, most: most}
+	b := &batch{d: d, o: o, all: state, current: state, out: out, limits: limits}
 	for i := range prompts {
 		b.active = append(b.active, i)
 		b.random = append(b.random, rand.New(rand.NewPCG(o.Seed, uint64(o.First+i))))
@@ -155,8 +155,8 @@ func (m *Model) GenerateMemory(prompts int, o GenerateOptions) int64 {
 	return int64(min(bytes, 1<<60))
 }
 
-// mostNew returns the maximum number of new tokens after a prompt of the given length.
-func (o GenerateOptions) mostNew(before int) int {
+// maxNew returns the maximum number of new tokens after a prompt of the given length.
+func (o GenerateOptions) maxNew(before int) int {
 	if o.MaxLength > 0 {
 		return o.MaxLength - before
 	}
@@ -229,7 +229,7 @@ type batch struct {
 	d       *Decoder
 	o       GenerateOptions
 	out     []Generation
-	most    []int  // maximum number of new tokens for each prompt
+	limits  []int  // maximum number of new tokens for each prompt
 	all     *State // of all prompts; out of date for unfinished texts
 	current *State // of the active prompts, in order; equal to all until the first text finishes
 	active  []int
@@ -274,7 +274,7 @@ func (b *batch) add(prompt, id int) bool {
 		g.FinishReason = FinishEOS
 	case b.o.Stop != nil && b.o.Stop(prompt, g.IDs):
 		g.FinishReason = FinishStop
-	case len(g.IDs) == b.most[prompt]:
+	case len(g.IDs) == b.limits[prompt]:
 		g.FinishReason = FinishLength
 	default:
 		return false

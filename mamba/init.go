@@ -92,13 +92,13 @@ func (in *initializer) zeros() (m *Model, err error) {
 }
 
 // largestMatrix returns the number of elements of the largest matrix.
-func largestMatrix(c Config) (most int) {
+func largestMatrix(c Config) (largest int) {
 	for _, t := range layout(c) {
 		if isMatrix(t.name, t.shape) {
-			most = max(most, tensor.Shape(t.shape).TotalSize())
+			largest = max(largest, tensor.Shape(t.shape).TotalSize())
 		}
 	}
-	return most
+	return largest
 }
 
 // fill calls draw on a matrix and converts it to its stored form. To save time, a quantized matrix is assembled from
@@ -110,9 +110,9 @@ func (in *initializer) fill(p *ag.Param, draw func(p *ag.Param)) {
 		in.finish(p)
 		return
 	}
-	const most = 1 << 18 // elements to draw and quantize
+	const limit = 1 << 18 // elements to draw and quantize
 	columns := p.Shape()[1]
-	sample := ag.Zeros(p.Name, min(p.Shape()[0], max(1, most/columns)), columns)
+	sample := ag.Zeros(p.Name, min(p.Shape()[0], max(1, limit/columns)), columns)
 	draw(sample)
 	from, size := of.Encode(sample.Float32s()), of.Bytes(of.Block())
 	for to := range slices.Chunk(blocks, size) {

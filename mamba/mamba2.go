@@ -200,8 +200,8 @@ func (l TimeStepLimit) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]decimal{decimal(l.Min), decimal(min(l.Max, math.MaxFloat32))})
 }
 
-// Mamba2 is the layer of Mamba-2, which is based on state space duality: all of a head decays at one rate. Dao & Gu
-// 2024.
+// Mamba2 is the layer of Mamba-2, which is based on state space duality: an entire head decays at a single rate. Dao &
+// Gu 2024.
 type Mamba2 struct {
 	InProj  *nn.Linear // m → 2d+2gn+h: the gate z, x, B and C of each group, and dt of each head
 	Conv1d  *nn.Conv1d // over x, B and C

@@ -187,7 +187,7 @@ const headBytes = 32 << 20
 func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []int) ([]bool, error) {
 	v := d.m.Config.VocabSize
 	hits := make([]bool, len(targets))
-	most := max(1, headBytes/(4*v))
+	limit := max(1, headBytes/(4*v))
 	var rows []int
 	for t, target := range targets {
 		if target >= v {
@@ -196,7 +196,7 @@ func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []i
 		if label.Counts(target) {
 			rows = append(rows, t)
 		}
-		if len(rows) == most || t == len(targets)-1 && len(rows) > 0 {
+		if len(rows) == limit || t == len(targets)-1 && len(rows) > 0 {
 			d.rowLosses(nll, hits, x, targets, rows)
 			rows = rows[:0]
 		}

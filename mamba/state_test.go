@@ -321,7 +321,7 @@ func testStateCopies(t *testing.T, m *Model) {
 	feed(s, []int{9}, nil)
 	sameState(t, s.Select(1), c.Select(1))
 	if slices.Equal(s.Select(0).SSM[0], c.Select(0).SSM[0]) {
-		t.Error("the copy went on with the original")
+		t.Error("the copy changed together with the original")
 	}
 	c.Set(1, s, 0)
 	sameState(t, c.Select(1, 1), s.Select(0, 0))

@@ -77,12 +77,12 @@ func (s *Server) Local() bool { return s.local }
 // Serve handles requests until the context is canceled.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	const (
-		header = 10 * time.Second
-		idle   = 2 * time.Minute
-		most   = 1 << 14 // bytes of request headers
+		header      = 10 * time.Second
+		idle        = 2 * time.Minute
+		headerBytes = 1 << 14 // bytes of request headers
 	)
 	h := &http.Server{
-		Handler: s.guard(s.mux), ReadHeaderTimeout: header, IdleTimeout: idle, MaxHeaderBytes: most,
+		Handler: s.guard(s.mux), ReadHeaderTimeout: header, IdleTimeout: idle, MaxHeaderBytes: headerBytes,
 		ErrorLog:    log.New(io.Discard, "", 0),                        // discards errors from broken connections
 		BaseContext: func(net.Listener) context.Context { return ctx }, // ends the streams
 	}

@@ -104,8 +104,8 @@ func (t *Trainer) badTensor() string {
 }
 
 // reportNoGradient reports the parameters that the first step left without a gradient: such a parameter is not used by
-// the model, whatever the settings say. Half of an adapter's pair starts at zero and keeps the gradient of the other
-// half at zero in the first step, so a pair is reported only if neither half has a gradient.
+// the model, whatever the settings. Half of an adapter's pair starts at zero and keeps the gradient of the other half
+// at zero in the first step, so a pair is reported only if neither half has a gradient.
 func (t *Trainer) reportNoGradient() {
 	params := t.optimizer.Params()
 	alive := map[string]bool{}

@@ -18,7 +18,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// recipe is the learning rate of the example on the model page.
+// recipe is the learning rate of the example on the Hugging Face model page.
 const recipe = 2e-3
 
 // TestTrainingStaysFiniteWhereFloat64Does trains the small Mamba at 1, 3, and 10 times the learning rate of the model

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// This program answers what no command prints: logits and gradients of a model, for the comparison with other programs.
+// This program prints what no command prints: the logits and gradients of a model, for comparison with other programs.
 // It reads one request as JSON and writes one answer as JSON.
 package main
 
@@ -26,21 +26,23 @@ type request struct {
 	Pieces []int
 	// Then follows the sequences, after their padding.
 	Then [][]int
-	// Greedy asks for so many tokens after each sequence; the logits are then those of the whole, without its last token.
+	// Greedy requests this many tokens after each sequence; the logits are then those of the whole sequence, without
+	// its last token.
 	Greedy int
 	// Texts are tokenized.
 	Texts []string
-	// Train runs the sequences as packed documents through the graph that trains, and asks for gradients of all parameters
-	// that an adapter trains.
+	// Train runs the sequences as packed documents through the training graph, and requests the gradients of all
+	// parameters that an adapter trains.
 	Train bool
 }
 
-// answer has the logits of each sequence's real positions, and for each trained parameter its gradient's largest entry.
+// answer contains the logits of each sequence's real positions and, for each trained parameter, the largest entry of
+// its gradient.
 type answer struct {
 	Logits    [][][]float32      `json:"logits,omitempty"`
 	Loss      float64            `json:"loss"`
 	Gradients map[string]float64 `json:"gradients,omitempty"`
-	// Tokens are those of the texts, or those that were chosen.
+	// Tokens are the tokens of the texts, or the ones that were chosen.
 	Tokens [][]int `json:"tokens,omitempty"`
 }
 

@@ -2,5 +2,5 @@
 
 package kernel
 
-// hasBF16 returns false: this system offers no way to ask.
+// hasBF16 returns false: this system offers no way to find out.
 func hasBF16() bool { return false }

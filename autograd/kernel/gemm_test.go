@@ -83,7 +83,7 @@ func TestMatMulPlain(t *testing.T) {
 			}
 		}
 	}
-	turn := func(x Mat[float64]) Mat[float64] {
+	transpose := func(x Mat[float64]) Mat[float64] {
 		y := Dense(make([]float64, x.Rows*x.Cols), x.Cols, x.Rows)
 		for i := range x.Rows {
 			for j, v := range x.Row(i) {
@@ -95,9 +95,9 @@ func TestMatMulPlain(t *testing.T) {
 	c := Dense(make([]float64, m*n), m, n)
 	MatMulNN(Set, c, 2, a, b)
 	near(t, "NN", c.Data, want, 1e-14)
-	MatMulNT(Set, c, 2, a, turn(b))
+	MatMulNT(Set, c, 2, a, transpose(b))
 	near(t, "NT", c.Data, want, 1e-14)
-	MatMulTN(Set, c, 2, turn(a), b)
+	MatMulTN(Set, c, 2, transpose(a), b)
 	near(t, "TN", c.Data, want, 1e-14)
 }
 
@@ -322,7 +322,7 @@ func TestGEMMLarge(t *testing.T) {
 	rng := rand.New(rand.NewSource(7))
 	const m, n, k = rowsPack + 3, 33, kPack + 5
 	a, b := randomMat[float32](rng, m, k), randomMat[float32](rng, n, k)
-	turn := func(x Mat[float32]) Mat[float32] {
+	transpose := func(x Mat[float32]) Mat[float32] {
 		y := Dense(make([]float32, x.Rows*x.Cols), x.Cols, x.Rows)
 		for i := range x.Rows {
 			for j, v := range x.Row(i) {
@@ -331,7 +331,7 @@ func TestGEMMLarge(t *testing.T) {
 		}
 		return y
 	}
-	at, bt := turn(a), turn(b)
+	at, bt := transpose(a), transpose(b)
 	for name, multiply := range map[string]func(c Mat[float32]){
 		"NT": func(c Mat[float32]) { MatMulNT(Set, c, 1, a, b) },
 		"NN": func(c Mat[float32]) { MatMulNN(Set, c, 1, a, bt) },

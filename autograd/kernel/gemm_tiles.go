@@ -98,10 +98,10 @@ func (p *product) run() {
 	}
 }
 
-// evenPart returns the length of equal parts of n, at most most each. It is a multiple of unit if most is.
-func evenPart(n, most, unit int) int {
-	parts := (n + most - 1) / most
-	return min(most, ((n+parts-1)/parts+unit-1)/unit*unit)
+// evenPart returns the length of equal parts of n, at most limit each. It is a multiple of unit if limit is.
+func evenPart(n, limit, unit int) int {
+	parts := (n + limit - 1) / limit
+	return min(limit, ((n+parts-1)/parts+unit-1)/unit*unit)
 }
 
 // slab multiplies rows [r, r+rows) over steps [k0, k0+kn).

@@ -195,7 +195,7 @@ func TestQuantKernels(t *testing.T) {
 			width := min(strip, form.values)
 			for n := range 4 {
 				in := (n + 1) * form.values
-				b := randomBlocks(rng, of, dotRowsMost+2, in)
+				b := randomBlocks(rng, of, maxDotRows+2, in)
 				for i := 0; i < in; i += width {
 					checkReadStrip(t, rng, b, i, width)
 				}
@@ -207,7 +207,7 @@ func TestQuantKernels(t *testing.T) {
 
 func checkReadStrip(t *testing.T, rng *rand.Rand, b *blocks, i, width int) {
 	t.Helper()
-	for rows := 1; rows <= dotRowsMost; rows += 1 + rng.Intn(5) {
+	for rows := 1; rows <= maxDotRows; rows += 1 + rng.Intn(5) {
 		y, intact := guarded(rows, width, 3)
 		want := Dense(make([]float32, rows*width), rows, width)
 		b.readStrip(y, 1, i)
@@ -230,7 +230,7 @@ func checkDotRows(t *testing.T, rng *rand.Rand, b *blocks, in int) {
 	x := randomMat[float32](rng, 2, in)
 	prepared := b.prepare(x)
 	defer prepared.close()
-	for rows := 1; rows <= dotRowsMost+1; rows++ {
+	for rows := 1; rows <= maxDotRows+1; rows++ {
 		y, intact := guarded(1, rows, 0)
 		want, w := make([]float64, rows), make([]float32, in)
 		b.dotRows(y.Data, prepared, 1, 1)

@@ -90,13 +90,13 @@ func (k *quantKernels) readStrip(b *blocks, y Mat[float32], o, i int) {
 	}
 }
 
-// dotRowsMost is the largest number of rows multiplied in one call, because the scheduler cannot interrupt a call.
-const dotRowsMost = 16
+// maxDotRows is the largest number of rows multiplied in one call, because the scheduler cannot interrupt a call.
+const maxDotRows = 16
 
 func (k *quantKernels) dotRows(b *blocks, y, x []float32, o int) {
 	blocks := b.stride / b.of.Bytes(quantForms[b.of].values)
-	for r := 0; r < len(y); r += dotRowsMost {
-		n := min(dotRowsMost, len(y)-r)
+	for r := 0; r < len(y); r += maxDotRows {
+		n := min(maxDotRows, len(y)-r)
 		k.dot(n, unsafe.SliceData(b.row(o+r)), b.stride, blocks, &x[0], &y[r])
 	}
 }

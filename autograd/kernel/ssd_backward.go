@@ -55,13 +55,13 @@ type ssdPart[T Float] struct {
 }
 
 func (b *ssdBackward[T]) run() {
-	most, states := min(ssdWindow, len(b.list)), b.heads*b.n*b.pp
+	window, states := min(ssdWindow, len(b.list)), b.heads*b.n*b.pp
 	each := b.heads / b.Groups
 	b.blocks = (each + ssdHeads - 1) / ssdHeads
-	b.shared = make([]ssdSharedGrad[T], most*b.Groups)
+	b.shared = make([]ssdSharedGrad[T], window*b.Groups)
 	matrix, room := b.q*b.np, factorRoom(b.q, b.n)
 	size := len(b.shared) * (b.q*b.ld + 2*matrix + 2*room + b.blocks*(2*matrix+b.q*b.ld))
-	scratch := newArena[T](size + (most+1)*states)
+	scratch := newArena[T](size + (window+1)*states)
 	defer scratch.release()
 	for i := range b.shared {
 		b.shared[i] = ssdSharedGrad[T]{
@@ -72,10 +72,10 @@ func (b *ssdBackward[T]) run() {
 			b.shared[i].parts[k] = ssdPart[T]{scratch.matrix(b.q, b.qp, b.ld), scratch.matrix(b.q, b.np, b.np), scratch.matrix(b.q, b.np, b.np)}
 		}
 	}
-	b.lambda = scratch.take((most + 1) * states)
-	b.sums, b.total = make([]ssdSums, most*b.heads), make([]ssdSums, b.heads)
-	for to := len(b.list); to > 0; to = (to - 1) / most * most {
-		b.window((to-1)/most*most, to)
+	b.lambda = scratch.take((window + 1) * states)
+	b.sums, b.total = make([]ssdSums, window*b.heads), make([]ssdSums, b.heads)
+	for to := len(b.list); to > 0; to = (to - 1) / window * window {
+		b.window((to-1)/window*window, to)
 	}
 	for h, t := range b.total {
 		addAt(b.g.DTBias, h, T(t.bias))

@@ -37,9 +37,9 @@ func wholeVectors(n int) int { return (n + vectorStep - 1) &^ (vectorStep - 1) }
 // chunks divides the rows into chunks. last is the state after the last row, or its gradient, or nil.
 func (s *SSD[T]) chunks(last []T) ssdChunks[T] {
 	r := ssdChunks[T]{SSD: s, ssdSizes: s.sizes()}
-	most, saved := s.Chunk, 0
-	if most == 0 {
-		most = SSDChunk
+	limit, saved := s.Chunk, 0
+	if limit == 0 {
+		limit = SSDChunk
 	}
 	for lo := 0; lo < r.rows; {
 		end := lo + 1
@@ -50,7 +50,7 @@ func (s *SSD[T]) chunks(last []T) ssdChunks[T] {
 		if firstRow(s.First, lo) != lo && s.H0 != nil {
 			c.start = fromH0
 		}
-		each := evenPart(end-lo, most, 1)
+		each := evenPart(end-lo, limit, 1)
 		for ; lo < end; lo = c.hi {
 			c.lo, c.hi = lo, min(end, lo+each)
 			c.feeds = c.hi < end || end == r.rows && last != nil
@@ -82,9 +82,9 @@ func (r *ssdChunks[T]) chains(from, to int) [][2]int {
 // forChains calls body in parallel for each chain [c0, c1) of chunks [from, to) and a few neighboring heads [h0, h1),
 // whose channels are adjacent in memory. No result depends on how many heads a call gets.
 func (r *ssdChunks[T]) forChains(from, to int, body func(c0, c1, h0, h1 int)) {
-	const most, tasksEach = 4, 4
+	const limit, tasksEach = 4, 4
 	chains := r.chains(from, to)
-	each := max(1, min(most, len(chains)*r.heads/(tasksEach*Threads())))
+	each := max(1, min(limit, len(chains)*r.heads/(tasksEach*Threads())))
 	parts := (r.heads + each - 1) / each
 	runTasks(len(chains)*parts, func(i int) {
 		c, h := chains[i/parts], i%parts*each

@@ -18,8 +18,8 @@ type ssdShared[T Float] struct {
 
 // run computes one window after another: first what heads share, then the heads, along the chains of chunks.
 func (f *ssdForward[T]) run() {
-	most, states := min(ssdWindow, len(f.list)), f.heads*f.n*f.pp
-	f.shared = make([]ssdShared[T], most*f.Groups)
+	window, states := min(ssdWindow, len(f.list)), f.heads*f.n*f.pp
+	f.shared = make([]ssdShared[T], window*f.Groups)
 	scratch := newArena[T](len(f.shared)*(f.q*f.ld+2*factorRoom(f.q, f.n)) + 2*states)
 	defer scratch.release()
 	for i := range f.shared {
@@ -29,8 +29,8 @@ func (f *ssdForward[T]) run() {
 	if f.list[0].start == fromH0 {
 		For(f.heads, 1, func(h, _ int) { transposeRows(f.transposedState(f.carryIn, h), f.state(f.H0, h)) })
 	}
-	for from := 0; from < len(f.list); from += most {
-		to := min(len(f.list), from+most)
+	for from := 0; from < len(f.list); from += window {
+		to := min(len(f.list), from+window)
 		runTasks((to-from)*f.Groups, func(i int) { f.share(&f.shared[i], f.list[from+i/f.Groups], i%f.Groups) })
 		f.forChains(from, to, func(c0, c1, h0, h1 int) { f.chain(f.list[c0:c1], f.shared[(c0-from)*f.Groups:], h0, h1) })
 		f.carryIn, f.carryOut = f.carryOut, f.carryIn

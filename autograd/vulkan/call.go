@@ -157,14 +157,14 @@ func (c *call) push() *[pushBytes]byte {
 
 // dispatchAll runs all groups, in several dispatches if they exceed the device's limits.
 func (d *Device) dispatchAll(p *piece, groups [3]int) {
-	most := d.mostGroups()
-	for z := 0; z < groups[2]; z += most[2] {
-		for y := 0; y < groups[1]; y += most[1] {
-			for x := 0; x < groups[0]; x += most[0] {
+	limits := d.maxGroups()
+	for z := 0; z < groups[2]; z += limits[2] {
+		for y := 0; y < groups[1]; y += limits[1] {
+			for x := 0; x < groups[0]; x += limits[0] {
 				base := [3]int{x, y, z}
 				var n [3]int
 				for i := range n {
-					n[i] = min(most[i], groups[i]-base[i])
+					n[i] = min(limits[i], groups[i]-base[i])
 				}
 				p.Dispatch(base, n)
 			}
@@ -172,12 +172,12 @@ func (d *Device) dispatchAll(p *piece, groups [3]int) {
 	}
 }
 
-// mostGroups returns the maximum number of groups of a dispatch in each dimension.
-func (d *Device) mostGroups() (most [3]int) {
+// maxGroups returns the maximum number of groups of a dispatch in each dimension.
+func (d *Device) maxGroups() (limits [3]int) {
 	for i, n := range d.physical.Limits.Groups {
-		most[i] = int(min(n, math.MaxInt32))
+		limits[i] = int(min(n, math.MaxInt32))
 	}
-	return most
+	return limits
 }
 
 // flags returns a number in which bit i is set if condition i is true.

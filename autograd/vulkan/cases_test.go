@@ -59,7 +59,7 @@ func TestKernels(t *testing.T) {
 		cases = append(cases, scanCase(scanShape{first: first, d: 17, n: 16, gate: true, carried: carried, fresh: true}),
 			ssdCase(ssdShape{first: first, heads: 2, p: 3, n: 4, groups: 1, carried: carried, fresh: true}))
 	}
-	cases = append(cases, scanCase(scanShape{first: documents(70), d: 5, n: mostScanStates, gate: true}), scanCase(scanShape{first: documents(9), d: 3, n: 1}),
+	cases = append(cases, scanCase(scanShape{first: documents(70), d: 5, n: maxScanStates, gate: true}), scanCase(scanShape{first: documents(9), d: 3, n: 1}),
 		ssdCase(ssdShape{first: documents(200), heads: 9, p: 70, n: 5, groups: 1}),
 		lossCase(loss{rows: 3, v: 2}), lossCase(loss{rows: 5, v: 300}))
 	runCases(t, device(t, false), cases...)

@@ -29,12 +29,12 @@ type compiler struct {
 // shader identifies a pipeline: a file and the values of its specialization constants.
 type shader struct {
 	name      string
-	constants [mostConstants]uint32
+	constants [maxConstants]uint32
 	count     int
 }
 
-// mostConstants is the maximum number of specialization constants of a shader.
-const mostConstants = 10
+// maxConstants is the maximum number of specialization constants of a shader.
+const maxConstants = 10
 
 func (d *Device) startCompiler(folder string) error {
 	d.pipelines = map[shader]*vk.Pipeline{}

@@ -2,8 +2,8 @@ package vulkan
 
 import "mambatrain/autograd/kernel"
 
-// mostTaps is the maximum number of taps of a convolution.
-const mostTaps = 16
+// maxTaps is the maximum number of taps of a convolution.
+const maxTaps = 16
 
 // convBlock is the number of rows per thread in conv_grad.comp.
 const convBlock = 32

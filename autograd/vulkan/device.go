@@ -94,10 +94,10 @@ func (d *Device) failed(action string, err error) error {
 // Supports implements [kernel.Device].
 func (d *Device) Supports(s kernel.DeviceSizes) error {
 	switch {
-	case s.ScanStates > mostScanStates:
-		return fmt.Errorf("vulkan: a scan with %d states, want at most %d", s.ScanStates, mostScanStates)
-	case s.ConvTaps > mostTaps:
-		return fmt.Errorf("vulkan: a convolution with %d taps, want at most %d", s.ConvTaps, mostTaps)
+	case s.ScanStates > maxScanStates:
+		return fmt.Errorf("vulkan: a scan with %d states, want at most %d", s.ScanStates, maxScanStates)
+	case s.ConvTaps > maxTaps:
+		return fmt.Errorf("vulkan: a convolution with %d taps, want at most %d", s.ConvTaps, maxTaps)
 	}
 	return nil
 }

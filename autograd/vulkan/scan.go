@@ -8,8 +8,8 @@ const (
 	scanChunk = 64
 	// scanRows is ROWS in scan_grad.comp.
 	scanRows = 8
-	// mostScanStates is the maximum number of states per channel. Each thread has a quarter of them in registers.
-	mostScanStates = 64
+	// maxScanStates is the maximum number of states per channel. Each thread has a quarter of them in registers.
+	maxScanStates = 64
 )
 
 // scan is a selective scan on the device.

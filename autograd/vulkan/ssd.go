@@ -101,7 +101,7 @@ func (s *ssd) runWithoutDelta(c *call, sizes []int, x, y, z int) {
 }
 
 // limits returns the limits of Δ as finite numbers, because shaders may be compiled without support for infinity.
-func (s *ssd) limits() (least, most float32) {
+func (s *ssd) limits() (lowest, highest float32) {
 	return float32(s.Limit[0]), float32(min(s.Limit[1], math.MaxFloat32))
 }
 

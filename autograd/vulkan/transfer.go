@@ -54,7 +54,7 @@ func (b *block) hostElements() []float32 { return unsafe.Slice((*float32)(b.mapp
 
 // stage returns n elements of staging memory, or nil after an error. If none is free, it waits for the device.
 func (d *Device) stage(n int) (*block, int) {
-	if s := &d.staging; s.at == mostStaging-1 && len(s.blocks) == mostStaging && s.used+n > stagingBlock {
+	if s := &d.staging; s.at == maxStaging-1 && len(s.blocks) == maxStaging && s.used+n > stagingBlock {
 		d.submit()
 		if err := d.wait(d.submitted); err != nil {
 			d.fail("wait", err)
@@ -70,8 +70,8 @@ func (d *Device) stage(n int) (*block, int) {
 	return b, at
 }
 
-// mostStaging is the maximum number of staging blocks.
-const mostStaging = 4
+// maxStaging is the maximum number of staging blocks.
+const maxStaging = 4
 
 // copyIn copies staged elements, starting at element at, to x.
 func (d *Device) copyIn(x []float32, b *block, at int) {

@@ -50,9 +50,9 @@ func (a *app) graphCommand() *cobra.Command {
 }
 
 func (a *app) graph(f graphFlags) error {
-	const most = 1 << 10 // a larger picture would not be readable
-	if f.layers < 1 || f.rows < 1 || f.layers > most || f.rows > most {
-		return cli.Misusef("--layers and --rows must be between 1 and %d, got %d and %d", most, f.layers, f.rows)
+	const limit = 1 << 10 // a larger picture would not be readable
+	if f.layers < 1 || f.rows < 1 || f.layers > limit || f.rows > limit {
+		return cli.Misusef("--layers and --rows must be between 1 and %d, got %d and %d", limit, f.layers, f.rows)
 	}
 	if err := f.chooseFormat(); err != nil {
 		return err

@@ -96,15 +96,15 @@ func (p *progress) observe(e trainer.Event) {
 
 // abbreviate lists the first few names and counts the others.
 func abbreviate(names []string) string {
-	const most = 4
+	const limit = 4
 	text := ""
-	for i, n := range names[:min(most, len(names))] {
+	for i, n := range names[:min(limit, len(names))] {
 		if i > 0 {
 			text += ", "
 		}
 		text += n
 	}
-	if more := len(names) - most; more > 0 {
+	if more := len(names) - limit; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text

@@ -7,7 +7,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
-// An arena tracks what a Parquet reader has allocated and frees at the end what the reader did not: arrow's decoders
+// An arena tracks what a Parquet reader has allocated, and finally frees what the reader left behind: arrow's decoders
 // keep scratch memory, and its error paths leave half-built arrays. It lives as long as the reader and its blocks.
 type arena struct {
 	memory.Allocator

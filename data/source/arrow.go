@@ -307,11 +307,11 @@ func recordBlock(f *File, record arrow.Record) *Block {
 // arrowColumn reads an Arrow array. Its texts point into the array and live as long as the block.
 type arrowColumn struct {
 	arrow.Array
-	most int // maximum bytes per value
+	max int // maximum bytes per value
 }
 
 // of returns a column for a with the same limits.
-func (c arrowColumn) of(a arrow.Array) arrowColumn { return arrowColumn{a, c.most} }
+func (c arrowColumn) of(a arrow.Array) arrowColumn { return arrowColumn{a, c.max} }
 
 func (c arrowColumn) Text(i int) (string, bool, error) {
 	if c.IsNull(i) {
@@ -334,8 +334,8 @@ func (c arrowColumn) Text(i int) (string, bool, error) {
 	default:
 		return "", false, fmt.Errorf("is %s, want text", c.DataType())
 	}
-	if len(s) > c.most {
-		return "", false, fmt.Errorf("is longer than %v: raise data.max_row_bytes if that is intended", format.Bytes(c.most))
+	if len(s) > c.max {
+		return "", false, fmt.Errorf("is longer than %v: raise data.max_row_bytes if that is intended", format.Bytes(c.max))
 	}
 	if !utf8.ValidString(s) {
 		return "", false, errors.New("is not UTF-8 text")
@@ -489,7 +489,7 @@ func (c arrowColumn) Value(i int) (any, error) {
 
 // checkLength returns an error for a list that is too long.
 func (c arrowColumn) checkLength(n int64) error {
-	if n > int64(c.most) {
+	if n > int64(c.max) {
 		return fmt.Errorf("is a list of %d values: raise data.max_row_bytes if that is intended", n)
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 type budget struct {
 	memory.Allocator
 	size int64 // of the file
-	most int64
+	max  int64
 	used atomic.Int64 // since the last call of begin
 }
 
@@ -21,7 +21,7 @@ type budget struct {
 // compression ratios.
 func newBudget(m memory.Allocator, f *File, size int64) *budget {
 	const rows, ratio = 16, 64
-	return &budget{Allocator: m, size: size, most: max(rows*int64(f.maxRow()), ratio*size)}
+	return &budget{Allocator: m, size: size, max: max(rows*int64(f.maxRow()), ratio*size)}
 }
 
 // begin starts a new block.
@@ -33,8 +33,8 @@ type overBudget string
 func (e overBudget) Error() string { return string(e) }
 
 func (b *budget) take(n int) {
-	if n < 0 || b.used.Add(int64(n)) > b.most {
-		panic(overBudget(fmt.Sprintf("a block of rows needs more than %v: the file is damaged, or data.max_row_bytes is too small for it", format.Bytes(b.most))))
+	if n < 0 || b.used.Add(int64(n)) > b.max {
+		panic(overBudget(fmt.Sprintf("a block of rows needs more than %v: the file is damaged, or data.max_row_bytes is too small for it", format.Bytes(b.max))))
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // train, or the only split.
 type splitRequest struct{ config, split string }
 
-// selection contains the files of a split, and how its card says to read them.
+// selection contains the files of a split and the settings of its card for reading them.
 type selection struct {
 	files     []string
 	left      []string // data files of another kind, or texts about the data

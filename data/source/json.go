@@ -139,9 +139,9 @@ func describeJSON(raw []byte) string {
 	case '"':
 		return "a text"
 	}
-	const most = 40
-	if len(raw) > most {
-		raw = append(raw[:most:most], "…"...)
+	const limit = 40
+	if len(raw) > limit {
+		raw = append(raw[:limit:limit], "…"...)
 	}
 	return strconv.Quote(string(raw))
 }

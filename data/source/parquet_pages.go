@@ -33,7 +33,7 @@ func (r *parquetReader) checkPages() error {
 		if column.HasDictionaryPage() && column.DictionaryPageOffset() > 0 && column.DictionaryPageOffset() < start {
 			start = column.DictionaryPageOffset()
 		}
-		pages := pageScanner{in: r.input, at: start, size: r.budget.size, most: r.budget.most}
+		pages := pageScanner{in: r.input, at: start, size: r.budget.size, max: r.budget.max}
 		for values := int64(0); values < column.NumValues(); {
 			p, ok := pages.next()
 			if !ok {
@@ -46,7 +46,7 @@ func (r *parquetReader) checkPages() error {
 			largest = max(largest, p.amplified())
 		}
 	}
-	if err := r.limitRows(max(1, r.budget.most/largest)); err != nil {
+	if err := r.limitRows(max(1, r.budget.max/largest)); err != nil {
 		return err
 	}
 	for i := range group.NumColumns() {
@@ -98,8 +98,8 @@ func (r *parquetReader) rehearse(leaf int, rows int64) error {
 	return nil
 }
 
-// inStruct reports whether a column chunk is part of a struct below the fields; within says that the fields already are
-// part of one.
+// inStruct reports whether a column chunk is part of a struct below the fields; within means that the fields already
+// are part of one.
 func inStruct(leaf int, fields []pqarrow.SchemaField, within bool) bool {
 	return slices.ContainsFunc(fields, func(f pqarrow.SchemaField) bool {
 		if len(f.Children) == 0 {
@@ -129,8 +129,8 @@ func (r *parquetReader) checkArrowSchema() error {
 }
 
 // limitRows limits the number of rows in a block.
-func (r *parquetReader) limitRows(most int64) (err error) {
-	rows := min(batchRows(r.file), most)
+func (r *parquetReader) limitRows(limit int64) (err error) {
+	rows := min(batchRows(r.file), limit)
 	if rows == r.batch {
 		return nil
 	}
@@ -144,7 +144,7 @@ type pageScanner struct {
 	in   io.ReaderAt
 	at   int64
 	size int64 // of the file
-	most int64 // maximum bytes in a page
+	max  int64 // maximum bytes in a page
 }
 
 // pageHeader contains the fields of PageHeader in parquet.thrift that are needed here.
@@ -171,15 +171,15 @@ func (p *pageHeader) amplified() int64 {
 }
 
 func (s *pageScanner) check(p pageHeader) error {
-	const mostValues = 1 << 27 // per page: nulls take no space
+	const maxValues = 1 << 27 // per page: nulls take no space
 	switch {
 	case p.compressed < 0 || p.compressed > s.size-s.at:
 		return fmt.Errorf("damaged: a page of %d bytes where %d are left", p.compressed, s.size-s.at)
-	case p.uncompressed < 0 || p.uncompressed > s.most:
+	case p.uncompressed < 0 || p.uncompressed > s.max:
 		return fmt.Errorf("a page of %v: the file is damaged, or data.max_row_bytes is too small for it", format.Bytes(p.uncompressed))
 	case p.dictionary.values < 0 || p.dictionary.values > max(1, p.uncompressed):
 		return fmt.Errorf("damaged: %d values in a dictionary of %d bytes", p.dictionary.values, p.uncompressed)
-	case p.values() > mostValues:
+	case p.values() > maxValues:
 		return fmt.Errorf("damaged: %d values in a page of %d bytes", p.values(), p.uncompressed)
 	}
 	s.at += p.compressed

@@ -124,11 +124,11 @@ func countFiles(files []string) string {
 
 // shortList lists the first few names and counts the others.
 func shortList(names []string) string {
-	const most = 5
-	if len(names) <= most {
+	const limit = 5
+	if len(names) <= limit {
 		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:limit], ", "), len(names)-limit)
 }
 
 // file returns a file of a selection with its settings: those of c, otherwise those of the card.

@@ -89,7 +89,8 @@ type File struct {
 	MaxRowBytes  format.Bytes // 0 = [DefaultMaxRowBytes]
 }
 
-// formats are the values of data.format. For text, a suffix may say what a document is: text:paragraph, text:line or text:file.
+// formats are the values of data.format. For text, a suffix may specify what a document is: text:paragraph, text:line
+// or text:file.
 var formats = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text", "text:paragraph", "text:line", "text:file"}
 
 // formatOf determines the format of a file from its name and first bytes.

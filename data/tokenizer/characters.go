@@ -128,7 +128,7 @@ func (c *characters) extent(id int32, token, w string) (n int) {
 	return n
 }
 
-// apply replaces the spaces of s. first says that s is at the start of the text.
+// apply replaces the spaces of s. first means that s is at the start of the text.
 func (m *metaspace) apply(s string, first, origins bool) normalText {
 	n := replaceText(s, origins, literal(" "), m.replacement)
 	if (m.prepend == "always" || m.prepend == "first" && first) && !strings.HasPrefix(n.text, m.replacement) {

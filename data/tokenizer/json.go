@@ -194,13 +194,13 @@ type growth int
 
 // add accounts for a step that replaces pattern with content. pattern is "" if the match may be empty.
 func (g *growth) add(pattern, content string) error {
-	const most = 1 << 10
+	const limit = 1 << 10
 	times := 1 + len(content)
 	if pattern != "" {
 		times = max(1, (len(content)+len(pattern)-1)/len(pattern))
 	}
-	if *g = max(1, *g) * growth(times); *g > most {
-		return fmt.Errorf("can make a text more than %d times longer", most)
+	if *g = max(1, *g) * growth(times); *g > limit {
+		return fmt.Errorf("can make a text more than %d times longer", limit)
 	}
 	return nil
 }

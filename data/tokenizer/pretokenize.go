@@ -74,7 +74,7 @@ func afterByteLevel(s splitter) splitter {
 	return byteMapped{s}
 }
 
-// splitBehavior says what happens to the delimiters, by its name in tokenizer.json.
+// splitBehavior determines what happens to the delimiters, by its name in tokenizer.json.
 type splitBehavior string
 
 func (b splitBehavior) check() error {
@@ -102,7 +102,7 @@ func (b splitBehavior) emit(parts []splitPart, emit func(lo, hi int)) {
 	}
 }
 
-// matchSide says which parts are the delimiters.
+// matchSide determines which parts are the delimiters.
 type matchSide int
 
 const (

@@ -69,8 +69,8 @@ func Target(path string) (target string, special bool, err error) {
 
 // follow resolves a path that may be a symbolic link to a file that does not exist yet.
 func follow(path string) (string, error) {
-	const most = 40
-	for range most {
+	const tries = 40
+	for range tries {
 		next, err := os.Readlink(path)
 		if err != nil {
 			return path, nil // not a link, or does not exist

@@ -19,7 +19,7 @@ type Ticks struct {
 // Ticks implements [plot.Ticker].
 func (t Ticks) Ticks(low, high float64) (ticks []plot.Tick) {
 	step := t.step(low, high)
-	for i := math.Ceil(low / step); len(ticks) <= mostTicks; i++ {
+	for i := math.Ceil(low / step); len(ticks) <= maxTicks; i++ {
 		v := i * step
 		if !(v <= high) { // also stops at infinity
 			break
@@ -29,18 +29,18 @@ func (t Ticks) Ticks(low, high float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-const mostTicks = 8
+const maxTicks = 8
 
 func (t Ticks) step(low, high float64) float64 {
-	if step := roundStep(low, high, mostTicks); !t.Whole || step > 1 {
+	if step := roundStep(low, high, maxTicks); !t.Whole || step > 1 {
 		return step
 	}
 	return 1
 }
 
 // roundStep returns the smallest round step that divides a range into at most the given number of parts.
-func roundStep(low, high, most float64) float64 {
-	rough := high/most - low/most // high − low may overflow
+func roundStep(low, high, parts float64) float64 {
+	rough := high/parts - low/parts // high − low may overflow
 	power := math.Pow(10, math.Floor(math.Log10(rough)))
 	for _, m := range []float64{1, 2, 5} {
 		if m*power >= rough {
@@ -50,15 +50,15 @@ func roundStep(low, high, most float64) float64 {
 	return 10 * power
 }
 
-// tickLabel formats a multiple of step on an axis whose values go up to most.
-func tickLabel(v, step, most float64) string {
+// tickLabel formats a multiple of step on an axis whose values go up to largest.
+func tickLabel(v, step, largest float64) string {
 	digits := int(math.Floor(math.Log10(step) + 1e-9)) // position of the step's first digit: -2 for hundredths
 	switch {
 	case v == 0:
 		return "0"
-	case digits >= 0 && most < 1e9:
+	case digits >= 0 && largest < 1e9:
 		return format.Count(int(v))
-	case digits >= -4 && digits < 0 && most < 1e6:
+	case digits >= -4 && digits < 0 && largest < 1e6:
 		return strconv.FormatFloat(v, 'f', -digits, 64)
 	}
 	precision := int(math.Floor(math.Log10(math.Abs(v))+1e-9)) - digits

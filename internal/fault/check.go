@@ -20,14 +20,14 @@ func (l *List) Require(ok bool, path, format string, args ...any) {
 	}
 }
 
-// AtLeast requires v ≥ least.
-func (l *List) AtLeast(path string, v, least int) {
-	l.Require(v >= least, path, "must be at least %d, got %d", least, v)
+// AtLeast requires v ≥ limit.
+func (l *List) AtLeast(path string, v, limit int) {
+	l.Require(v >= limit, path, "must be at least %d, got %d", limit, v)
 }
 
-// AtMost requires v ≤ most. NaN and infinity pass.
-func (l *List) AtMost(path string, v float64, most int) {
-	l.Require(!(v > float64(most)) || math.IsInf(v, 1), path, "must be at most %d, got %s", most, Number(v))
+// AtMost requires v ≤ limit. NaN and infinity pass.
+func (l *List) AtMost(path string, v float64, limit int) {
+	l.Require(!(v > float64(limit)) || math.IsInf(v, 1), path, "must be at most %d, got %s", limit, Number(v))
 }
 
 // Positive requires 0 < v < ∞.
@@ -86,7 +86,7 @@ func CheckText(path, text string) error {
 
 // Value formats a value from a file, whatever its type, as JSON: null, "text", {"a":1}. A long one is shortened.
 func Value(v any) string {
-	const most = 60
+	const limit = 60
 	if x, ok := v.(float64); ok {
 		return Number(x)
 	}
@@ -96,5 +96,5 @@ func Value(v any) string {
 	if enc.Encode(v) != nil { // such as a list with NaN
 		return "a value that JSON cannot represent"
 	}
-	return Shorten(strings.TrimSpace(b.String()), most)
+	return Shorten(strings.TrimSpace(b.String()), limit)
 }

@@ -1,5 +1,5 @@
 // Package fault reports everything that is wrong with settings at once. Each fault names the setting by its path and
-// says what is wrong with the value. Packages return faults as values; only the command line turns them into text.
+// describes what is wrong with the value. Packages return faults as values; only the command line turns them into text.
 package fault
 
 import (
@@ -96,24 +96,24 @@ func (l List) Error() string {
 // tell the command line that the settings are wrong. The text contains the first few faults, one per line, and the
 // number of the others.
 func (l List) Report() string {
-	const most, longest = 8, 400
+	const limit, longest = 8, 400
 	var lines []string
-	for _, f := range l[:min(len(l), most)] {
+	for _, f := range l[:min(len(l), limit)] {
 		lines = append(lines, Shorten(f.Error(), longest))
 	}
-	if more := len(l) - most; more > 0 {
+	if more := len(l) - limit; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(lines, "\n  ")
 }
 
-// Shorten returns text unchanged if it has at most most bytes. Otherwise it returns both ends with the number of
+// Shorten returns text unchanged if it has at most limit bytes. Otherwise it returns both ends with the number of
 // omitted bytes in between. Names and messages that come from a file can be of any length.
-func Shorten(text string, most int) string {
-	if len(text) <= most {
+func Shorten(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
-	head, tail := 2*most/3, len(text)-most/3
+	head, tail := 2*limit/3, len(text)-limit/3
 	for head > 0 && !utf8.RuneStart(text[head]) {
 		head--
 	}

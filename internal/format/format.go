@@ -40,9 +40,9 @@ func Counted(n int, noun string) string {
 
 // Few lists the first few names and counts the others: a, b, c and 40 more.
 func Few(names []string) string {
-	const most = 3
-	if more := len(names) - most; more > 1 {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %s more", Count(more))
+	const limit = 3
+	if more := len(names) - limit; more > 1 {
+		return strings.Join(names[:limit], ", ") + fmt.Sprintf(" and %s more", Count(more))
 	}
 	return strings.Join(names, ", ")
 }

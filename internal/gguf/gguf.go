@@ -17,7 +17,7 @@ import (
 // Limits of the format.
 const (
 	version   = 3
-	alignment = 32 // tensors start at multiples of it, unless the key general.alignment says otherwise
+	alignment = 32 // tensors start at multiples of it, unless the key general.alignment overrides it
 	maxDims   = 4
 	maxName   = 63 // bytes in a tensor's name
 )

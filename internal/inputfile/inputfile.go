@@ -123,7 +123,7 @@ func tooLong(name string, limit int64) error {
 	return fmt.Errorf("%s: is larger than the limit of %d MiB for such a file", name, limit>>20)
 }
 
-// regular returns nil for a regular file, and otherwise an error that says what the file is.
+// regular returns nil for a regular file, and otherwise an error that states what the file is.
 func regular(path string, info fs.FileInfo) error {
 	what := ""
 	switch mode := info.Mode(); {
@@ -148,7 +148,7 @@ const maxPointer = 1024
 var errPointer = errors.New("is a Git LFS pointer, not the file itself")
 
 // checkPointer returns an error if head, the beginning of a file, is that of a Git LFS pointer. The error wraps
-// [errPointer] and says what to do.
+// [errPointer] and explains what to do.
 func checkPointer(head []byte) error {
 	for _, version := range []string{"https://git-lfs.github.com/spec/", "https://hawser.github.com/spec/"} {
 		if !bytes.HasPrefix(head, []byte("version "+version)) {

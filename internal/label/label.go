@@ -1,7 +1,7 @@
 // Package label defines which labels contribute to the loss and which row predicts each of them.
 package label
 
-// Ignored is the label of a token that does not contribute to the loss. Every negative label means the same.
+// Ignored is the label of a token that does not contribute to the loss. Any negative label has the same effect.
 const Ignored = -100
 
 // Counts reports whether a label is a token id. Negative labels are ignored.

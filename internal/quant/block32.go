@@ -145,10 +145,10 @@ func reciprocal(d float32) float32 {
 
 // extreme returns the value of largest magnitude, with its sign. If there are several, it returns the first.
 func extreme(x []float32) float32 {
-	top, most := float32(0), float32(0)
+	top, largest := float32(0), float32(0)
 	for _, v := range x {
-		if a := float32(math.Abs(float64(v))); a > most {
-			top, most = v, a
+		if a := float32(math.Abs(float64(v))); a > largest {
+			top, largest = v, a
 		}
 	}
 	return top

@@ -55,7 +55,7 @@ func sameFloats(t *testing.T, what string, got, want []float32) {
 
 // Random bytes in every field decode to llama.cpp's values, bit for bit.
 func TestDequantize_golden(t *testing.T) {
-	all := tensors(t, "testdata/dequantise.safetensors")
+	all := tensors(t, "testdata/dequantize.safetensors")
 	for _, typ := range types {
 		b, want := all[typ.String()+".bytes"], floats(all[typ.String()+".values"])
 		if len(want) == 0 {
@@ -69,7 +69,7 @@ func TestDequantize_golden(t *testing.T) {
 
 // Rows of every kind are encoded to llama.cpp's bytes.
 func TestQuantize_golden(t *testing.T) {
-	all := tensors(t, "testdata/quantise.safetensors")
+	all := tensors(t, "testdata/quantize.safetensors")
 	x := floats(all["input"])
 	const width = 256
 	for _, typ := range types {
@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 	for i := range x {
 		x[i] = float32(r.NormFloat64())
 	}
-	for typ, most := range map[quant.Type]float64{
+	for typ, limit := range map[quant.Type]float64{
 		quant.F32: 0, quant.F16: 1e-3, quant.BF16: 1e-2, quant.Q8_0: 0.01, quant.Q6_K: 0.04, quant.Q5_K: 0.07, quant.Q4_K: 0.12, quant.Q4_0: 0.14,
 	} {
 		y := make([]float32, len(x))
@@ -103,8 +103,8 @@ func TestRoundTrip(t *testing.T) {
 		for i := range x {
 			sum += float64((x[i] - y[i]) * (x[i] - y[i]))
 		}
-		if rms := math.Sqrt(sum / float64(len(x))); rms > most {
-			t.Errorf("%s: error %v of the rms, want %v at most", typ, rms, most)
+		if rms := math.Sqrt(sum / float64(len(x))); rms > limit {
+			t.Errorf("%s: error %v of the rms, want %v at most", typ, rms, limit)
 		}
 	}
 }

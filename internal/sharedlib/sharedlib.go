@@ -15,7 +15,7 @@ type Library struct {
 	handle uintptr
 }
 
-// Scope says who may use the names that a library defines.
+// Scope determines who may use the names that a library defines.
 type Scope uint8
 
 const (
@@ -27,7 +27,7 @@ const (
 var ErrUnsupported = errors.New("this program was built without support for shared libraries")
 
 // Open opens the first of the paths that it can. A path without a directory is looked up where the system keeps its
-// libraries. The error says what failed for each path.
+// libraries. The error reports what failed for each path.
 func Open(s Scope, paths ...string) (*Library, error) {
 	if !supported {
 		return nil, ErrUnsupported

@@ -62,7 +62,7 @@ func (x *Index) Shards() []string {
 }
 
 // Check compares the index with the shards. where returns the file that contains a tensor, or "" if none does. The
-// error lists every tensor that is not where the index says.
+// error lists every tensor that is not in the file that the index names.
 func (x *Index) Check(where func(tensor string) string) error {
 	var missing []string
 	for name, file := range x.files {

@@ -29,7 +29,7 @@ type Entry struct {
 	DType DType
 	// Values returns []float32, []uint16 (bits of bfloat16) or []int.
 	Values func() (any, error)
-	// Blocks, if not nil, returns the tensor's bytes in a GGUF file if they have type as there, else nil.
+	// Blocks, if not nil, returns the tensor's bytes in a GGUF file if they are stored as this type, and nil otherwise.
 	Blocks func(as quant.Type) ([]byte, error)
 }
 

@@ -125,7 +125,7 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 	return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
 }
 
-// blocks returns the tensor's bytes in a GGUF file if they have type as there, else nil.
+// blocks returns the tensor's bytes in a GGUF file if they are stored as this type, and nil otherwise.
 func (x Tensor) blocks(as quant.Type) ([]byte, error) {
 	if x.stored == nil || x.stored.Type != as {
 		return nil, nil

@@ -41,8 +41,8 @@ func New(program string, folders ...string) *Runner {
 }
 
 const (
-	mostJobs = 1000 // found per folder
-	depth    = 8    // levels of folders searched
+	maxJobs = 1000 // found per folder
+	depth   = 8    // levels of folders searched
 )
 
 // find returns the directories below a folder that contain a job record. It does not follow symbolic links.
@@ -55,7 +55,7 @@ func find(folder string) (dirs []string) {
 		switch {
 		case err != nil:
 			return fs.SkipDir // deleted, or not readable
-		case len(dirs) >= mostJobs:
+		case len(dirs) >= maxJobs:
 			return fs.SkipAll
 		case e.IsDir() && strings.Count(path[len(root):], string(filepath.Separator)) > depth:
 			return fs.SkipDir
@@ -147,7 +147,7 @@ func (r *Runner) Job(dir string) (Job, error) {
 
 // tail returns the last lines of a text file, without control characters.
 func tail(path string) string {
-	const most = 4 << 10
+	const limit = 4 << 10
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
@@ -157,8 +157,8 @@ func tail(path string) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	from := max(0, info.Size()-most)
-	b, err := io.ReadAll(io.NewSectionReader(f, from, most))
+	from := max(0, info.Size()-limit)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, limit))
 	if err != nil {
 		return ""
 	}

@@ -178,15 +178,15 @@ func (m *Models) describePlace(ctx context.Context, id, name string, named bool,
 }
 
 const (
-	mostWaiting = 8               // requests waiting for the model
-	restTime    = 5 * time.Minute // an idle model is dropped after this time
+	maxWaiting = 8               // requests waiting for the model
+	restTime   = 5 * time.Minute // an idle model is dropped after this time
 )
 
 var errBusy = errors.New("models: too many requests are waiting for the model")
 
 // with waits for this request's turn and calls f with the model. It calls loading before it reads a model.
 func (m *Models) with(ctx context.Context, what choice, loading func(), f func(*recipe.Model) error) error {
-	if m.waiting.Add(1) > mostWaiting {
+	if m.waiting.Add(1) > maxWaiting {
 		m.waiting.Add(-1)
 		return errBusy
 	}

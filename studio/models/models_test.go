@@ -21,10 +21,10 @@ func TestTurns(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	none := func(*recipe.Model) error { return nil }
-	for range mostWaiting {
+	for range maxWaiting {
 		go func() { left <- m.with(ctx, choice{model: "missing"}, func() {}, none) }()
 	}
-	for m.waiting.Load() < mostWaiting {
+	for m.waiting.Load() < maxWaiting {
 		select {
 		case err := <-left:
 			t.Fatal(err)
@@ -35,7 +35,7 @@ func TestTurns(t *testing.T) {
 		t.Errorf("one too many: %v", err)
 	}
 	leave()
-	for range mostWaiting {
+	for range maxWaiting {
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("a page that has left: %v", err)
 		}

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	mostOpen   = 16 // runs whose curves are in memory
-	mostSeries = 64 // per run
-	mostMarks  = 2000
+	maxOpen   = 16 // runs whose curves are in memory
+	maxSeries = 64 // per run
+	maxMarks  = 2000
 )
 
 // Curves is the history of a run, prepared for plotting.
@@ -27,7 +27,7 @@ type Curves struct {
 	Version  int                `json:"version"`
 	Names    []string           `json:"names"` // metrics, in order of first appearance
 	Series   map[string]*Series `json:"series"`
-	Eval     []float64          `json:"evaluations"` // steps of at most the last mostMarks evaluations
+	Eval     []float64          `json:"evaluations"` // steps of at most the last maxMarks evaluations
 	Resumes  []int              `json:"resumes"`
 	BestStep int                `json:"best_step"`
 }
@@ -80,7 +80,7 @@ func (f *follower) snapshot(r *run) Curves {
 // follow brings the curves of a run up to date.
 func (l *Library) follow(r *run) error {
 	l.opened = append(slices.DeleteFunc(l.opened, func(o *run) bool { return o == r }), r)
-	if len(l.opened) > mostOpen {
+	if len(l.opened) > maxOpen {
 		l.opened[0].curves = nil
 		l.opened = l.opened[1:]
 	}
@@ -124,7 +124,7 @@ func (f *follower) followJournal(file *os.File, info fs.FileInfo) error {
 	if f.file == nil || !os.SameFile(f.file, info) || info.Size() < f.offset {
 		f.restart(info)
 	}
-	in := bufio.NewReaderSize(io.NewSectionReader(file, f.offset, info.Size()-f.offset), mostRow)
+	in := bufio.NewReaderSize(io.NewSectionReader(file, f.offset, info.Size()-f.offset), maxRow)
 	for {
 		line, err := in.ReadSlice('\n')
 		switch {
@@ -162,8 +162,8 @@ func (f *follower) add(b []byte) {
 	}
 	if evaluation {
 		f.curves.Eval = append(f.curves.Eval, at.Step)
-		if n := len(f.curves.Eval); n > mostMarks {
-			f.curves.Eval = slices.Clone(f.curves.Eval[n-mostMarks/2:])
+		if n := len(f.curves.Eval); n > maxMarks {
+			f.curves.Eval = slices.Clone(f.curves.Eval[n-maxMarks/2:])
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (f *follower) series(key string) *Series {
 	if s := f.curves.Series[key]; s != nil {
 		return s
 	}
-	if slices.Contains(notSeries, key) || strings.HasPrefix(key, "train_") || len(f.curves.Names) == mostSeries {
+	if slices.Contains(notSeries, key) || strings.HasPrefix(key, "train_") || len(f.curves.Names) == maxSeries {
 		return nil
 	}
 	f.curves.Names = append(f.curves.Names, key)

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	mostRuns = 10_000  // runs listed
-	mostDirs = 100_000 // directories visited per scan
-	depth    = 8       // levels of folders searched
+	maxRuns = 10_000  // runs listed
+	maxDirs = 100_000 // directories visited per scan
+	depth   = 8       // levels of folders searched
 )
 
 // Library lists the runs in a set of folders. It opens no file outside these folders, even through a symbolic link. Its
@@ -117,9 +117,9 @@ func (l *Library) List() []Summary {
 	return list
 }
 
-// mostRested is how many ended runs are checked per refresh. If one of a thousand runs is resumed, it is noticed within
+// maxRested is how many ended runs are checked per refresh. If one of a thousand runs is resumed, it is noticed within
 // half a minute, and a page that stays open all day costs next to nothing.
-const mostRested = 32
+const maxRested = 32
 
 // refresh updates the summaries of all new and running runs, and of the other runs that were checked least recently.
 func (l *Library) refresh(now time.Time) {
@@ -131,9 +131,9 @@ func (l *Library) refresh(now time.Time) {
 			rested = append(rested, r)
 		}
 	}
-	if len(rested) > mostRested {
+	if len(rested) > maxRested {
 		slices.SortFunc(rested, func(a, b *run) int { return a.checked.Compare(b.checked) })
-		rested = rested[:mostRested]
+		rested = rested[:maxRested]
 	}
 	for _, r := range rested {
 		r.refresh(now)
@@ -173,7 +173,7 @@ type scanner struct {
 
 // visit adds the run in a directory, or the runs below it. It does not follow symbolic links.
 func (s *scanner) visit(f *folder, dir string, level int) {
-	if s.dirs++; s.dirs > mostDirs || level > depth || len(s.found) >= mostRuns {
+	if s.dirs++; s.dirs > maxDirs || level > depth || len(s.found) >= maxRuns {
 		return
 	}
 	entries, err := fs.ReadDir(f.root.FS(), dir)

@@ -12,7 +12,7 @@ import (
 
 const (
 	evalLoss = checkpoint.EvalPrefix + "loss"
-	mostRow  = 1 << 16 // bytes per row; longer rows are skipped
+	maxRow   = 1 << 16 // bytes per row; longer rows are skipped
 	space    = " \t\r\n"
 	lastRows = 24 // rows used for a summary
 )

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	mostSamples     = 2000    // returned to a page
-	mostSampleBytes = 4 << 20 // read from the end of the file
+	maxSamples     = 2000    // returned to a page
+	maxSampleBytes = 4 << 20 // read from the end of the file
 )
 
 // Samples returns the texts that a run has generated at its evaluations, in order. If there are too many, it returns the
@@ -31,8 +31,8 @@ func (l *Library) Samples(id string) ([]trainer.Sample, error) {
 		return nil, err
 	}
 	defer f.Close()
-	at := max(0, info.Size()-mostSampleBytes)
-	in := bufio.NewReader(io.NewSectionReader(f, at, mostSampleBytes))
+	at := max(0, info.Size()-maxSampleBytes)
+	in := bufio.NewReader(io.NewSectionReader(f, at, maxSampleBytes))
 	if at > 0 {
 		in.ReadBytes('\n')
 	}
@@ -40,7 +40,7 @@ func (l *Library) Samples(id string) ([]trainer.Sample, error) {
 	for {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
-			return list[max(0, len(list)-mostSamples):], nil
+			return list[max(0, len(list)-maxSamples):], nil
 		}
 		var s trainer.Sample
 		if json.Unmarshal(line, &s) == nil {

@@ -9,10 +9,10 @@ import (
 // point is the value of a metric and where it was measured. Tokens and Seconds are NaN if the run does not record them.
 type point struct{ Step, Tokens, Seconds, Value float64 }
 
-// mostBuckets limits the memory of a series and the number of points that a page draws.
-const mostBuckets = 1000
+// maxBuckets limits the memory of a series and the number of points that a page draws.
+const maxBuckets = 1000
 
-// Series contains the values of a metric over a run. Up to mostBuckets points are stored unchanged. In a longer series,
+// Series contains the values of a metric over a run. Up to maxBuckets points are stored unchanged. In a longer series,
 // each bucket of neighboring points stores only the lowest and the highest, so that no spike is lost. The bucket size
 // doubles whenever there are too many buckets.
 type Series struct {
@@ -55,7 +55,7 @@ func (s *Series) add(p point) {
 		s.buckets[n-1].points++
 		return
 	}
-	if len(s.buckets) == mostBuckets {
+	if len(s.buckets) == maxBuckets {
 		s.halve()
 	}
 	s.buckets = append(s.buckets, bucket{1, p, p})
@@ -63,7 +63,7 @@ func (s *Series) add(p point) {
 
 // halve merges pairs of neighboring buckets.
 func (s *Series) halve() {
-	for i := range mostBuckets / 2 {
+	for i := range maxBuckets / 2 {
 		b := s.buckets[2*i]
 		other := s.buckets[2*i+1]
 		b.add(other.first)
@@ -71,7 +71,7 @@ func (s *Series) halve() {
 		b.points += other.points
 		s.buckets[i] = b
 	}
-	s.buckets = s.buckets[:mostBuckets/2]
+	s.buckets = s.buckets[:maxBuckets/2]
 	s.size *= 2
 }
 

@@ -122,8 +122,8 @@ func (l *Library) Card(id string) (string, error) {
 	return string(b), err
 }
 
-// mostText limits how much of a text file is read.
-const mostText = 1 << 20
+// maxText limits how much of a text file is read.
+const maxText = 1 << 20
 
 // read returns a text file of a run, taken from the newest checkpoint if it is not in the output directory yet.
 func (l *Library) read(id, name string) ([]byte, error) {
@@ -138,7 +138,7 @@ func (l *Library) read(id, name string) ([]byte, error) {
 	}
 	l.mu.Unlock()
 	for _, name := range names {
-		b, err := r.text(name, mostText)
+		b, err := r.text(name, maxText)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return b, err
 		}

@@ -75,7 +75,7 @@ func (h *stateHead) set(key string, b []byte) {
 var errState = errors.New("runs: " + checkpoint.StateFile + " is damaged")
 
 // scanState reads a trainer_state.json incrementally. It calls top with each key and its value, and row with each entry of
-// log_history. It skips values longer than mostValue. The arguments are valid only during the call.
+// log_history. It skips values longer than maxValue. The arguments are valid only during the call.
 func scanState(from io.Reader, top func(key string, value []byte), row func(value []byte)) error {
 	s := stateScanner{in: bufio.NewReaderSize(from, 1<<16)}
 	if s.next() != '{' {
@@ -88,13 +88,13 @@ func scanState(from io.Reader, top func(key string, value []byte), row func(valu
 			return nil
 		case '"':
 			s.unread()
-			key := strings.Trim(string(s.value(mostKey)), `"`)
+			key := strings.Trim(string(s.value(maxKey)), `"`)
 			if s.next() != ':' {
 				return errState
 			}
 			if key == "log_history" {
 				s.list(row)
-			} else if v := s.value(mostValue); len(v) > 0 {
+			} else if v := s.value(maxValue); len(v) > 0 {
 				top(key, v)
 			}
 		default:
@@ -107,8 +107,8 @@ func scanState(from io.Reader, top func(key string, value []byte), row func(valu
 }
 
 const (
-	mostKey   = 1 << 10
-	mostValue = 1 << 22
+	maxKey   = 1 << 10
+	maxValue = 1 << 22
 )
 
 type stateScanner struct {
@@ -138,7 +138,7 @@ func (s *stateScanner) list(row func([]byte)) {
 	c := s.next()
 	if c != '[' { // null
 		s.unread()
-		s.value(mostValue)
+		s.value(maxValue)
 		return
 	}
 	for !s.failed {
@@ -148,7 +148,7 @@ func (s *stateScanner) list(row func([]byte)) {
 			return
 		default:
 			s.unread()
-			v := s.value(mostRow)
+			v := s.value(maxRow)
 			if s.failed {
 				return
 			}
@@ -159,8 +159,8 @@ func (s *stateScanner) list(row func([]byte)) {
 	}
 }
 
-// value returns the value that follows, or nil if it is longer than most. An unmatched bracket is an error.
-func (s *stateScanner) value(most int) []byte {
+// value returns the value that follows, or nil if it is longer than limit. An unmatched bracket is an error.
+func (s *stateScanner) value(limit int) []byte {
 	s.buffer = s.buffer[:0]
 	long, quoted, depth, length := false, false, 0, 0
 	s.skipSpace()
@@ -175,7 +175,7 @@ func (s *stateScanner) value(most int) []byte {
 			s.failed = s.failed || length == 0
 			break
 		}
-		if length++; length <= most {
+		if length++; length <= limit {
 			s.buffer = append(s.buffer, c)
 		} else {
 			long = true
@@ -183,7 +183,7 @@ func (s *stateScanner) value(most int) []byte {
 		switch {
 		case quoted && c == '\\':
 			escaped, _ := s.in.ReadByte()
-			if length++; length <= most {
+			if length++; length <= limit {
 				s.buffer = append(s.buffer, escaped)
 			}
 		case c == '"':

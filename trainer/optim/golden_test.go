@@ -65,7 +65,7 @@ func TestWarmupAsFraction(t *testing.T) {
 const optimizerTolerance = 2e-6
 
 func TestOptimizersMatchTorch(t *testing.T) {
-	f, err := weights.Open("testdata/optimisers.safetensors")
+	f, err := weights.Open("testdata/optimizers.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

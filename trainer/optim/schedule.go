@@ -88,25 +88,25 @@ func (c Config) validateSchedule() error {
 
 // argumentRange is the valid range of a number in lr_scheduler_kwargs.
 type argumentRange struct {
-	most  float64 // the minimum is 0
+	max   float64 // the minimum is 0
 	count bool    // must be an integer
 }
 
 var argumentRanges = map[string]argumentRange{
-	"lr_end":           {most: math.MaxFloat64},
-	"power":            {most: math.MaxFloat64},
-	"timescale":        {most: MaxSteps, count: true},
-	"num_cycles":       {most: MaxSteps},
-	"min_lr":           {most: math.MaxFloat64},
-	"min_lr_rate":      {most: 1},
-	"num_decay_steps":  {most: MaxSteps, count: true},
-	"num_stable_steps": {most: MaxSteps, count: true},
-	"min_lr_ratio":     {most: 1},
+	"lr_end":           {max: math.MaxFloat64},
+	"power":            {max: math.MaxFloat64},
+	"timescale":        {max: MaxSteps, count: true},
+	"num_cycles":       {max: MaxSteps},
+	"min_lr":           {max: math.MaxFloat64},
+	"min_lr_rate":      {max: 1},
+	"num_decay_steps":  {max: MaxSteps, count: true},
+	"num_stable_steps": {max: MaxSteps, count: true},
+	"min_lr_ratio":     {max: 1},
 }
 
 func (r argumentRange) check(l *fault.List, path string, v float64) {
 	l.NotNegative(path, v)
-	l.Require(!(v > r.most) || math.IsInf(v, 1), path, "must be at most %v, got %s", r.most, fault.Number(v))
+	l.Require(!(v > r.max) || math.IsInf(v, 1), path, "must be at most %v, got %s", r.max, fault.Number(v))
 	l.Require(!r.count || isInteger(v), path, "must be a whole number, got %s", fault.Number(v))
 }
 

@@ -184,10 +184,10 @@ func (d *drawing) alignSteps() {
 
 // label returns a run's name in the form in which it is drawn.
 func label(name string) string {
-	const most = 48
+	const limit = 48
 	name = format.Printable(strings.Join(strings.Fields(name), " "))
-	if r := []rune(name); len(r) > most {
-		return string(r[:most/2]) + "…" + string(r[len(r)-most/2:])
+	if r := []rune(name); len(r) > limit {
+		return string(r[:limit/2]) + "…" + string(r[len(r)-limit/2:])
 	}
 	return name
 }

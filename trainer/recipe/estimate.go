@@ -73,8 +73,8 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if most := machineLimit(); m.Total() > most { // initial values are drawn even for an outline
-		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v, but the machine has %v", format.Bytes(m.Total()), format.Bytes(most))}
+	if limit := machineLimit(); m.Total() > limit { // initial values are drawn even for an outline
+		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v, but the machine has %v", format.Bytes(m.Total()), format.Bytes(limit))}
 	}
 	r.Adapter, err = lora.Inject(r.Model, *l, rand.New(rand.NewPCG(0, 0)))
 	return r, invalid(err)

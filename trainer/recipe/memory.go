@@ -114,9 +114,9 @@ func (r *Run) estimate(rows, largest int) (Memory, error) {
 
 // saturated returns the product of two counts, capped at a number beyond any memory size.
 func saturated(a, b int64) int64 {
-	const most = 1 << 60
-	if b > 0 && a > most/b {
-		return most
+	const limit = 1 << 60
+	if b > 0 && a > limit/b {
+		return limit
 	}
 	return a * b
 }

@@ -61,7 +61,7 @@ func (m *Model) origin() (o mamba.Origin, err error) {
 
 // sample returns a hash of the names, the shapes, and the first values of all tensors, which is fast to compute.
 func sample(path string) (string, error) {
-	const most = 1 << 10
+	const limit = 1 << 10
 	files, err := weights.Open(path)
 	if err != nil {
 		return "", err
@@ -70,7 +70,7 @@ func sample(path string) (string, error) {
 	var parts [][]byte
 	for _, name := range files.Names() {
 		x, _ := files.Tensor(name)
-		v, err := x.Head(most)
+		v, err := x.Head(limit)
 		if err != nil {
 			return "", err
 		}

@@ -124,9 +124,9 @@ func (i *Instance) Close() { sharedlib.Call(i.destroy, i.handle, 0) }
 
 // PhysicalDevices lists the machine's devices and their capabilities.
 func (i *Instance) PhysicalDevices() ([]*PhysicalDevice, error) {
-	const most = 64
-	n, handles := new(uint32), new([most]uintptr)
-	*n = most
+	const limit = 64
+	n, handles := new(uint32), new([limit]uintptr)
+	*n = limit
 	err := call("vkEnumeratePhysicalDevices", i.physicalDevices, i.handle, uintptr(unsafe.Pointer(n)), uintptr(unsafe.Pointer(handles)))
 	var r Result
 	if err != nil && !(errors.As(err, &r) && r > 0) { // positive is VK_INCOMPLETE: there are more

@@ -174,12 +174,12 @@ func (d *PhysicalDevice) readMemory() {
 
 // readQueues selects the first queue family that supports compute.
 func (d *PhysicalDevice) readQueues() {
-	const most = 32
-	n, families := new(uint32), new([most]struct {
+	const limit = 32
+	n, families := new(uint32), new([limit]struct {
 		flags, count, timestampBits uint32
 		granularity                 [3]uint32
 	})
-	*n = most
+	*n = limit
 	sharedlib.Call(d.instance.queues, d.handle, uintptr(unsafe.Pointer(n)), uintptr(unsafe.Pointer(families)))
 	d.family = -1
 	for i, f := range families[:*n] {

@@ -72,7 +72,7 @@ func (o *output) writeText(v Value) error {
 
 func (r *run) buffer() *output { return &output{limits: &r.limits} }
 
-// flow says how execution continues after a statement.
+// flow determines how execution continues after a statement.
 type flow int
 
 const (

@@ -252,7 +252,7 @@ func undeclared[N node](list []N, names ...string) map[string]bool {
 // scope is what happens at the start and end of a scope at run time.
 type scope struct {
 	enter []entry
-	leave []int // these slots become missing
+	leave []int // slots that become missing
 }
 
 // entry initializes a slot.

@@ -53,7 +53,7 @@ func (f *Func) allocate() (vectors, generals int) {
 		}
 	}
 	var live []*reg
-	most := [2]int{}
+	peak := [2]int{}
 	for _, r := range all {
 		kept := live[:0]
 		for _, l := range live {
@@ -79,10 +79,10 @@ func (f *Func) allocate() (vectors, generals int) {
 			n[class(l)]++
 		}
 		for i := range n {
-			most[i] = max(most[i], n[i])
+			peak[i] = max(peak[i], n[i])
 		}
 	}
-	return most[1], most[0]
+	return peak[1], peak[0]
 }
 
 func class(r *reg) int {

@@ -6,8 +6,8 @@ import (
 	"mambatrain/autograd/kernel/gen/a64"
 )
 
-// turn transposes the 4 × 4 words in r.
-func turn(f *a64.Func, r []a64.V) []a64.V {
+// transpose transposes the 4 × 4 words in r.
+func transpose(f *a64.Func, r []a64.V) []a64.V {
 	t, u := f.Row(4), f.Row(4)
 	f.TRN1(t[0], r[0], r[1])
 	f.TRN2(t[1], r[0], r[1])
@@ -47,7 +47,7 @@ func packTransposed(file *a64.File, name string, bf16 bool) {
 			f.LDpost(r[i], p[i], 16)
 			f.FMUL(r[i], r[i], alpha)
 		}
-		for _, v := range turn(f, r) {
+		for _, v := range transpose(f, r) {
 			switch width {
 			case 4:
 				f.ST(v, to, 0)
@@ -264,7 +264,7 @@ func packPairsTransposed(file *a64.File) {
 			f.LD(v, p, 0)
 			f.ADD(p, p, lds)
 		}
-		r = turn(f, r)
+		r = transpose(f, r)
 		for o := 0; o < 4; o += 2 {
 			lo, hi := f.V(), f.V()
 			f.ZIP1H(lo, r[o], r[o+1])

@@ -14,7 +14,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Policy says what to do with an output directory that is not empty. A flag --force is a Policy.
+// Policy determines what to do with an output directory that is not empty. A flag --force is a Policy.
 type Policy bool
 
 const (

@@ -204,10 +204,10 @@ func anys(words []string) (list []any) {
 
 // sourcesSchema describes a path, a {path, weight} object, or a list of these.
 func sourcesSchema() *valueSchema {
-	zero, most := 0.0, float64(maxWeight)
+	zero, maximum := 0.0, float64(maxWeight)
 	input := &valueSchema{Type: "object", Required: []string{"path"}, Additional: false, Properties: properties{
 		{"path", &valueSchema{Type: "string", MinLength: 1}},
-		{"weight", &valueSchema{Type: "number", Exclusive: &zero, Maximum: &most}},
+		{"weight", &valueSchema{Type: "number", Exclusive: &zero, Maximum: &maximum}},
 	}}
 	item := &valueSchema{AnyOf: []*valueSchema{{Type: "string", MinLength: 1}, input}}
 	return &valueSchema{AnyOf: []*valueSchema{{Type: "string"}, input, {Type: "array", Items: item}}}

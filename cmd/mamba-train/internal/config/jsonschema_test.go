@@ -106,7 +106,7 @@ func TestShippedConfigurationsConform(t *testing.T) {
 	}
 }
 
-// Whatever the reader accepts conforms to the schema, and the schema rejects the same faults of form.
+// Whatever the reader accepts conforms to the schema, and the schema rejects the same syntactic faults.
 func TestSchemaAgreesWithTheReader(t *testing.T) {
 	check := schemaValidator(t)
 	for _, c := range []struct {

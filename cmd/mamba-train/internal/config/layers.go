@@ -39,7 +39,7 @@ func Variables() []string {
 	return list
 }
 
-// Source says where a configuration comes from, in addition to the environment.
+// Source specifies where a configuration comes from, in addition to the environment.
 type Source struct {
 	File     string   // a YAML file, or "" for none
 	Text     []byte   // content of File; if nil, File is read
@@ -65,8 +65,8 @@ type layerValue struct {
 	origin string
 }
 
-// Load reads the configuration: defaults, overridden by the file, then by the environment, then by --set. It reports all
-// faults at once, both of form and of meaning.
+// Load reads the configuration: defaults, overridden by the file, then by the environment, then by --set. It reports
+// all faults at once, both syntactic and semantic.
 func Load(src Source) (*recipe.Config, error) {
 	var faults fault.List
 	s, v, sections := newSchema(), viper.New(), map[string]bool{}
@@ -112,10 +112,10 @@ func Load(src Source) (*recipe.Config, error) {
 	return c, faults.Err()
 }
 
-// explained reports whether a fault of meaning follows from faults of form: it belongs to, or mentions, a key that could
-// not be read.
-func explained(form fault.List, meaning fault.Fault) bool {
-	return slices.ContainsFunc(form, func(f fault.Fault) bool {
+// explained reports whether a semantic fault follows from the syntactic ones: it belongs to, or mentions, a key that
+// could not be read.
+func explained(syntactic fault.List, meaning fault.Fault) bool {
+	return slices.ContainsFunc(syntactic, func(f fault.Fault) bool {
 		key := withoutIndex(f.Path)
 		return key != "" && (withoutIndex(meaning.Path) == key || strings.HasPrefix(meaning.Path, key+".") ||
 			strings.Contains(key, ".") && strings.Contains(meaning.Problem, key))

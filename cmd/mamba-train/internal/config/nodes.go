@@ -105,10 +105,10 @@ func describe(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
-	const most = 60
+	const limit = 60
 	v := n.Value
-	if len(v) > most {
-		v = v[:most] + "…"
+	if len(v) > limit {
+		v = v[:limit] + "…"
 	}
 	if n.Tag == "!!str" {
 		return strconv.Quote(v)

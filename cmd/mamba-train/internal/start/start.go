@@ -181,8 +181,8 @@ func (h *Handlers) files(w http.ResponseWriter, _ *http.Request) {
 }
 
 const (
-	mostFiles = 500 // offered per folder
-	depth     = 2   // levels of folders searched
+	maxFiles = 500 // offered per folder
+	depth    = 2   // levels of folders searched
 )
 
 // configurations lists the YAML files in a folder, except for those of runs.
@@ -191,7 +191,7 @@ func configurations(folder string) (list []string) {
 		switch {
 		case err != nil:
 			return fs.SkipDir // deleted, or not readable
-		case len(list) >= mostFiles:
+		case len(list) >= maxFiles:
 			return fs.SkipAll
 		case e.IsDir() && strings.Count(path[len(folder):], string(filepath.Separator)) > depth:
 			return fs.SkipDir
