@@ -75,13 +75,13 @@ func TestExportedNamesAreUsed(t *testing.T) {
 			case !used[name] && !tested[name] && !excepted:
 				t.Errorf("%s is used nowhere else", short)
 			case used[name] && excepted:
-				t.Errorf("%s is used: take it off the list", short)
+				t.Errorf("%s is used: remove it from the list", short)
 			}
 			delete(offered, short)
 		}
 	}
 	for name := range offered {
-		t.Errorf("%s is on the list and not exported", name)
+		t.Errorf("%s is on the list but not exported", name)
 	}
 }
 

@@ -220,7 +220,7 @@ func TestDeviceArrayTouched(t *testing.T) {
 	for range 2 {
 		_, err := p.Eval(context.Background(), batch(5))
 		if err == nil || !strings.Contains(err.Error(), "touches") {
-			t.Fatalf("got %v, want an error of the op", err)
+			t.Fatalf("got %v, want an error from the op", err)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func TestDrawSVG(t *testing.T) {
 				width, height = at["width"], at["height"]
 			}
 			if at["x"] < 0 || at["y"] < 0 || at["x"]+at["width"] > width && e.Name.Local == "rect" && at["width"] != 100 || at["y"]+at["height"] > height {
-				t.Errorf("%s %v lies outside of %v × %v", e.Name.Local, at, width, height)
+				t.Errorf("%s %v is outside %v × %v", e.Name.Local, at, width, height)
 			}
 		}
 	}

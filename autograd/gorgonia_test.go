@@ -83,7 +83,7 @@ func TestEqualNamesStaySeparate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if prog.Float32s(y)[0] == prog.Float32s(z)[0] {
-		t.Fatal("two parameters named w are one input")
+		t.Fatal("two parameters named w became one input")
 	}
 }
 

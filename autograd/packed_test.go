@@ -138,7 +138,7 @@ func TestUnpackRestoresBits(t *testing.T) {
 	}
 	p.Unpack()
 	if !slices.Equal(p.Float32s(), want) {
-		t.Fatal("the value came back changed")
+		t.Fatal("the restored value differs")
 	}
 }
 

@@ -170,7 +170,7 @@ func (fullDisk) WriteAt([]byte, int64) (int, error) { return 0, errFull }
 func TestSegmentStoreFails(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 7, Segments: true, SegmentStore: fullDisk{}}, modelOptions{})
 	if _, err := s.prog.Step(context.Background(), ag.Step{Batch: batch(30), Scale: 1}); !errors.Is(err, errFull) {
-		t.Fatalf("got error %v, want that of the store", err)
+		t.Fatalf("got error %v, want the store's", err)
 	}
 }
 

@@ -63,7 +63,7 @@ func TestOpen_spilling(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(b.file.file.Name()); !os.IsNotExist(err) {
-		t.Errorf("the temporary file is left: %v", err)
+		t.Errorf("the temporary file remains: %v", err)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestCache(t *testing.T) {
 	}
 	files, err := filepath.Glob(filepath.Join(o.Cache, "*"))
 	if err != nil || len(files) != 2 {
-		t.Fatalf("cache holds %v, want one .arrow and one .json", files)
+		t.Fatalf("the cache contains %v, want one .arrow and one .json", files)
 	}
 	other := o
 	other.MaxLength = 9

@@ -144,7 +144,7 @@ func TestOpen_lateColumns(t *testing.T) {
 	checkTexts(t, texts(t, path, o), "late!")
 	o.Template, o.MaxTrainSamples = "{{.text}}", 100
 	if _, err := Open(t.Context(), []source.Input{{Path: path}}, tinyTokenizer(t), o); !errors.Is(err, fault.ErrNotFound) {
-		t.Errorf("in the rows that are read there is no such column: %v", err)
+		t.Errorf("a column that is missing from the rows read: %v", err)
 	}
 }
 

@@ -59,7 +59,7 @@ func TestLoader_everyDocumentOnce(t *testing.T) {
 				}
 			}
 			if slices.Equal(orders[0], orders[1]) {
-				t.Error("two epochs have one order")
+				t.Error("two epochs have the same order")
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func TestPermutation(t *testing.T) {
 		for i := range n {
 			k := p.at(i)
 			if k < 0 || k >= n || seen[k] {
-				t.Fatalf("n = %d: %d stands twice or outside", n, k)
+				t.Fatalf("n = %d: %d is repeated or out of range", n, k)
 			}
 			seen[k] = true
 		}

@@ -82,10 +82,10 @@ func TestLoader_order(t *testing.T) {
 		return rows
 	}
 	if !slices.Equal(order(1), order(1)) {
-		t.Error("one seed gives two orders")
+		t.Error("the same seed gives two orders")
 	}
 	if slices.Equal(order(1), order(2)) {
-		t.Error("two seeds give one order")
+		t.Error("two seeds give the same order")
 	}
 	d.config.Shuffle = false
 	if got := order(1); !slices.IsSorted(got) {
@@ -100,7 +100,7 @@ func TestLoader_packing(t *testing.T) {
 	l := newLoader(t, d, 2, 1)
 	least := (d.Stats().Tokens + 127) / 128
 	if l.Total() > least+1 {
-		t.Errorf("%d batches, %d would hold all tokens", l.Total(), least)
+		t.Errorf("%d batches, %d would suffice for all tokens", l.Total(), least)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestLoader_carryState(t *testing.T) {
 		}
 	}
 	if slices.Equal(orders[0], orders[1]) {
-		t.Error("two epochs have one order")
+		t.Error("two epochs have the same order")
 	}
 }
 
@@ -172,7 +172,7 @@ func TestSplit(t *testing.T) {
 		t.Errorf("the sides have %d tokens, want %d", n, d.Stats().Tokens)
 	}
 	if train.Fingerprint() == d.Fingerprint() || train.Fingerprint() == eval.Fingerprint() {
-		t.Error("different data has one fingerprint")
+		t.Error("different data has the same fingerprint")
 	}
 	if err := train.Close(); err != nil {
 		t.Error(err)

@@ -58,7 +58,7 @@ func TestOpen_tokenIDs(t *testing.T) {
 `)
 	_, err := Open(t.Context(), []source.Input{{Path: path}}, nil, Default())
 	if err == nil || !strings.Contains(err.Error(), "line 4") {
-		t.Errorf("a truth value as mask: %v", err)
+		t.Errorf("a boolean as mask: %v", err)
 	}
 	path = testfile.Write(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
 {"input_ids":[1,2,3],"labels":null,"attention_mask":[1,1,0]}

@@ -50,7 +50,7 @@ func TestWriteTokens(t *testing.T) {
 		})
 	}
 	if _, err := WriteTokens(t.Context(), []source.Input{{Path: rows}}, tok, o, filepath.Join(t.TempDir(), "out.txt")); err == nil {
-		t.Error("out.txt is written")
+		t.Error("out.txt was written")
 	}
 }
 
@@ -58,7 +58,7 @@ func TestWriteTokens_failure(t *testing.T) {
 	dir := t.TempDir()
 	rows := testfile.Write(t, "rows.jsonl", "{\"text\":\"fine\"}\n{\"text\":7}\n")
 	if _, err := WriteTokens(t.Context(), []source.Input{{Path: rows}}, tinyTokenizer(t), Default(), filepath.Join(dir, "out.jsonl")); err == nil {
-		t.Fatal("a number is taken for text")
+		t.Fatal("a number was accepted as text")
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v is left behind, %v", left, err)

@@ -27,7 +27,7 @@ func TestFaults(t *testing.T) {
 		`bias: must be one of none, all, lora_only, got "some"`, "init_lora_weights: must be one of true, gaussian, pissa", "lora_plus_ratio: must be positive",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v\ndoes not say %s", err, want)
+			t.Errorf("%v\ndoes not contain %s", err, want)
 		}
 	}
 	if err := lora.Default().Validate(); err != nil {
@@ -187,7 +187,7 @@ func TestCompatibility(t *testing.T) {
 		for _, v := range d.Compatibility(tie, nil) {
 			got = append(got, v.Support)
 			if (v.Support == lora.Works) != (v.Why == "" && v.Instead == "") {
-				t.Errorf("%s: %+v: what does not work needs a reason and a way out", name, v)
+				t.Errorf("%s: %+v: a limitation needs a reason and an alternative", name, v)
 			}
 		}
 		if !reflect.DeepEqual(got, want) {

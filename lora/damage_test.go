@@ -54,7 +54,7 @@ func TestDamagedAdapters(t *testing.T) {
 		d.Close()
 	}
 	if accepted == 0 {
-		t.Error("no adapter was left in order: the damage is too great to test much")
+		t.Error("no adapter remained intact: the damage is too severe for the test")
 	}
 }
 

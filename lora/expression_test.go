@@ -58,6 +58,6 @@ func TestExpression_limits(t *testing.T) {
 		t.Errorf("rank %d, %v", r, err)
 	}
 	if _, err := make(Pattern[int], maxPatterns+1).compile(); err == nil {
-		t.Error("no limit on the entries")
+		t.Error("the number of entries is not limited")
 	}
 }

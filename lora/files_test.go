@@ -546,7 +546,7 @@ func TestFingerprint(t *testing.T) {
 		t.Error(err)
 	}
 	if err := d.CheckBase(two); err == nil || !strings.Contains(err.Error(), "was trained on different weights") {
-		t.Errorf("another base passes: %v", err)
+		t.Errorf("a different base is accepted: %v", err)
 	}
 }
 
@@ -591,7 +591,7 @@ func TestGGUF(t *testing.T) {
 			near(t, name+" "+weight, change, make([]float32, len(change)), 2e-6, 0)
 		}
 		if len(f.tensors) != 2*len(merged.Names()) || tensors != len(f.tensors) {
-			t.Errorf("%s: %d tensors, %d by its word, want A and B of %d", name, len(f.tensors), tensors, len(merged.Names()))
+			t.Errorf("%s: %d tensors, %d reported, want A and B of %d", name, len(f.tensors), tensors, len(merged.Names()))
 		}
 	}
 }
@@ -735,6 +735,6 @@ func TestNamesInFile(t *testing.T) {
 	}
 	b := floats(t, file, "base_model.model.backbone.layers.0.mixer.in_proj.lora_B.weight")
 	if slices.ContainsFunc(b[:2*d], func(x float32) bool { return x != 0 }) || !slices.ContainsFunc(b[2*d:], func(x float32) bool { return x != 0 }) {
-		t.Error("B of a row group is not zero outside of it, or zero inside")
+		t.Error("B of a row group is nonzero outside it, or zero inside")
 	}
 }

@@ -152,6 +152,6 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	if _, err := lora.LargestDifference([]float32{1}, []float32{1, 2}); err == nil {
-		t.Error("different vocabularies pass")
+		t.Error("different vocabularies are accepted")
 	}
 }

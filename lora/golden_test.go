@@ -158,7 +158,7 @@ func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader, toler
 		}
 		p := params[key]
 		if p == nil {
-			t.Errorf("%s: is no parameter of the adapter", key)
+			t.Errorf("%s: is not a parameter of the adapter", key)
 			continue
 		}
 		delete(params, key)

@@ -78,7 +78,7 @@ func TestInitialState(t *testing.T) {
 	}
 	fresh := clone(t, m)
 	if _, err := lora.Load(over, fresh); err != nil || fresh.HasStart() {
-		t.Errorf("an initial state was left over, or %v", err)
+		t.Errorf("an initial state was left behind, or %v", err)
 	}
 
 	for _, p := range a.Params() {

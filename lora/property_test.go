@@ -174,7 +174,7 @@ func TestAdapterLifecycle(t *testing.T) {
 		}
 		near(t, "loaded adapter", directLogits(t, base, ids), adapted, mergedLogits, mergedLogits)
 		if diff := c.Differences(again.Config); c.InitLoraWeights != lora.InitPissa && len(diff) > 0 {
-			t.Errorf("seed %d: settings changed on the way: %v", seed, diff)
+			t.Errorf("seed %d: settings changed: %v", seed, diff)
 		}
 		twice := filepath.Join(t.TempDir(), "again")
 		if err := again.Save(twice, lora.SaveOptions{BaseModel: "some/base"}); err != nil {
@@ -243,7 +243,7 @@ func TestRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := other.Restore(dir); err == nil || !strings.Contains(err.Error(), "was not saved from this adapter") {
-			t.Errorf("seed %d: restored another adapter: %v", seed, err)
+			t.Errorf("seed %d: restored a different adapter: %v", seed, err)
 		}
 	}
 }
@@ -343,7 +343,7 @@ func TestNamesThatMatchNothing(t *testing.T) {
 	_, err := lora.Inject(m, c, r)
 	for _, want := range []string{`"q_proj", "in_proj.y" match no module`, "x_proj.dt", `target_parameters: "A"`, "A_log", `modules_to_save: "classifier"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v does not say %s", err, want)
+			t.Errorf("error %v does not contain %s", err, want)
 		}
 	}
 	for _, s := range m.Slots() {
@@ -373,7 +373,7 @@ func TestInit(t *testing.T) {
 	}
 	e := m.Slots()[0].LowRank()
 	if zero(e.A) != true || zero(e.B) != false || zero(s.LowRank().B) != true {
-		t.Errorf("an embedding begins with A zero, a projection with B zero")
+		t.Errorf("an embedding starts with A zero, a projection with B zero")
 	}
 }
 
@@ -410,7 +410,7 @@ func sameFile(t *testing.T, a, b string) {
 	t.Helper()
 	x, y := openTensors(t, a), openTensors(t, b)
 	if !slices.Equal(x.Names(), y.Names()) {
-		t.Errorf("%s and %s hold different tensors", a, b)
+		t.Errorf("%s and %s contain different tensors", a, b)
 		return
 	}
 	for _, name := range x.Names() {

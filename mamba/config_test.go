@@ -197,7 +197,7 @@ func FuzzParseConfig(f *testing.F) {
 		}
 		again, err := parseConfig(out)
 		if err != nil {
-			t.Fatalf("what was written is not read: %v\n%s", err, out)
+			t.Fatalf("the written configuration cannot be read: %v\n%s", err, out)
 		}
 		for _, c := range []*Config{&c, &again} {
 			c.Extra, c.TimeStepLimit.text = nil, nil

@@ -173,7 +173,7 @@ func checkFamilyGGUF(t *testing.T, r *ggufContents, m *Model, keys map[string]an
 			}
 		}
 		if !slices.Equal(r.decode(x), want) {
-			t.Errorf("%s has other numbers", x.name)
+			t.Errorf("%s has different values", x.name)
 		}
 	}
 	if len(r.tensors) != len(tensors) {

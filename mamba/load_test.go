@@ -142,7 +142,7 @@ func TestLoadFaults(t *testing.T) {
 		}
 	}
 	if _, err := Load(rewrite(t, func(c *Config) { c.NumHiddenLayers = 16000 }, same), LoadOptions{}); err == nil || len(err.Error()) > 10_000 {
-		t.Errorf("a configuration of many layers gives an error of %d bytes", len(err.Error()))
+		t.Errorf("a configuration with many layers causes an error of %d bytes", len(err.Error()))
 	}
 }
 
@@ -197,7 +197,7 @@ func TestSaveFails(t *testing.T) {
 		t.Error("no error")
 	}
 	if _, err := os.Stat(dir); err == nil {
-		t.Error("the directory is there")
+		t.Error("the directory exists")
 	}
 	blocked := t.TempDir()
 	if err := os.Mkdir(filepath.Join(blocked, weights.ModelFile), 0o777); err != nil {
@@ -413,7 +413,7 @@ func TestNewForms(t *testing.T) {
 		for i, p := range fresh(o).Params() {
 			want := plain.Params()[i].Float32Copy()
 			if matrix := isMatrix(p.Name, p.Shape()); matrix != (p.IsBF16() || p.Value == nil) || o.Precision == BF16 && matrix != p.IsBF16() {
-				t.Errorf("%+v: %s has another form", o, p.Name)
+				t.Errorf("%+v: %s has a different form", o, p.Name)
 			}
 			if p.IsBF16() {
 				bits := make([]uint16, len(want))

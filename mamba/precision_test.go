@@ -67,7 +67,7 @@ func TestLoad_quantized(t *testing.T) {
 						t.Errorf("%s: %s is quantized: %v", file, p.Name, quantized)
 					}
 					if of != wantOf || !slices.Equal(blocks, wantBlocks) {
-						t.Errorf("%s %v: %s is in %v, or has other blocks than in %v", file, from, p.Name, of, wantOf)
+						t.Errorf("%s %v: %s is in %v, or its blocks differ from those in %v", file, from, p.Name, of, wantOf)
 					}
 					if !quantized && !strings.HasSuffix(p.Name, ".A_log") && !slices.Equal(p.Float32Copy(), want[i].Float32Copy()) {
 						t.Errorf("%s %v: %s differs", file, from, p.Name)
@@ -81,10 +81,10 @@ func TestLoad_quantized(t *testing.T) {
 				}
 				for i, p := range m.Params() {
 					if _, _, ok := p.Quantized(); ok || p.IsBF16() != (other == BF16 && isMatrix(p.Name, p.Shape())) {
-						t.Errorf("%s as %s: %s has another form", file, other, p.Name)
+						t.Errorf("%s as %s: %s has a different form", file, other, p.Name)
 					}
 					if other == Float32 && !slices.Equal(p.Float32s(), want[i].Float32Copy()) {
-						t.Errorf("%s as %s: %s has other values than its blocks", file, other, p.Name)
+						t.Errorf("%s as %s: the values of %s differ from its blocks", file, other, p.Name)
 					}
 				}
 			}

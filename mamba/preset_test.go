@@ -62,7 +62,7 @@ func TestPresetOf(t *testing.T) {
 		}
 	}
 	if i := slices.IndexFunc([]string{"models/base", "mamba-13b", "x130m"}, func(s string) bool { _, ok := PresetOf(s); return ok }); i >= 0 {
-		t.Errorf("name %d has a published size in it", i)
+		t.Errorf("name %d contains a published size", i)
 	}
 }
 

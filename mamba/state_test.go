@@ -247,7 +247,7 @@ func TestThreads(t *testing.T) {
 			want = out.Logits.Data
 		}
 		if !slices.Equal(out.Logits.Data, want) {
-			t.Errorf("%d threads give other bits than 1", threads)
+			t.Errorf("%d threads give different bits from 1", threads)
 		}
 	}
 }

@@ -251,7 +251,7 @@ func TestInitializers(t *testing.T) {
 	Normal(q, 0.02, rand.New(rand.NewPCG(1, 2)))
 	for i := range n {
 		if p.Float32s()[i] != q.Float32s()[i] {
-			t.Fatal("the same source gives other draws")
+			t.Fatal("the same source gives different draws")
 		}
 	}
 	// The standard error of a standard deviation estimated from n draws is 1/√(2n) of it; allow four.

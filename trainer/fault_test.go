@@ -325,7 +325,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		}), t.TempDir(), t.TempDir()
 		first := newSmallRun()
 		if _, err, cut := first.on(f, dir, checkpoint.Fresh); !cut && n <= ops {
-			t.Fatalf("operation %d: the plug was not pulled, %v", n, err)
+			t.Fatalf("operation %d: the power was not cut, %v", n, err)
 		}
 		at := fmt.Sprintf("operation %d of %d, %s", n, ops, strings.ReplaceAll(f.log[min(n, ops)-1], dir, ""))
 		if err := f.survive(dir, left); err != nil {
@@ -412,7 +412,7 @@ func TestDiskFailures(t *testing.T) {
 			case err != nil && (!errors.Is(err, c.err) || strings.Contains(err.Error(), "\n")):
 				t.Errorf("%s: error %v", at, err)
 			case err == nil && failed > 0 && c.count > 1<<20:
-				t.Errorf("%s: the run says that it has finished", at)
+				t.Errorf("%s: the run is reported as finished", at)
 			}
 			newSmallRun().must(t, dir, checkpoint.Resume)
 			sameResults(t, at, results(t, dir), want)

@@ -134,7 +134,7 @@ func TestMambaResumesBitForBit(t *testing.T) {
 		kernel.SetThreads(1 + stop%3)
 		newLoRARun(t).run(t, dir, checkpoint.Resume, 0)
 		if !bytes.Equal(outcome(t, dir), want) {
-			t.Errorf("stopped after step %d: not the result of the straight run on one thread", stop)
+			t.Errorf("stopped after step %d: not the result of the uninterrupted run on one thread", stop)
 		}
 	}
 }

@@ -121,7 +121,7 @@ func sameResults(t *testing.T, what string, got, want map[string][]byte) {
 	t.Helper()
 	for name := range want {
 		if !bytes.Equal(got[name], want[name]) {
-			t.Errorf("%s: %s differs from the straight run's", what, name)
+			t.Errorf("%s: %s differs from the uninterrupted run's", what, name)
 			if name == checkpoint.StateFile {
 				differences(t, got[name], want[name])
 			}
@@ -247,7 +247,7 @@ func TestHistoryRows(t *testing.T) {
 			evalAt = append(evalAt, row["step"])
 		default:
 			if _, ok := row["train_loss"]; !ok || i != len(res.State.LogHistory)-1 {
-				t.Errorf("row %d is of no known kind: %v", i, row)
+				t.Errorf("row %d is of an unknown kind: %v", i, row)
 			}
 		}
 	}
@@ -391,7 +391,7 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 		t.Fatalf("stopped at step %d for %q, best step %d", res.Steps, res.StopReason, *res.State.BestGlobalStep)
 	}
 	if !slices.Equal(at, r.model.table.Float32s()) {
-		t.Error("the result does not hold the best weights")
+		t.Error("the result does not contain the best weights")
 	}
 	if _, err := os.Stat(*res.State.BestModelCheckpoint); err != nil {
 		t.Error(err)
@@ -452,7 +452,7 @@ func TestMissingBestModelLeavesLast(t *testing.T) {
 			t.Errorf("%s: events %v, want one of step %d", what, lost, best)
 		}
 		if !slices.Equal(r.model.table.Float32s(), last) {
-			t.Errorf("%s: the result does not hold the last weights", what)
+			t.Errorf("%s: the result does not contain the last weights", what)
 		}
 		if c := res.State.BestModelCheckpoint; c != nil {
 			t.Errorf("%s: the state names %s", what, *c)
@@ -475,7 +475,7 @@ func TestMetricOfSeveralSets(t *testing.T) {
 			}
 		}
 		if res := r.must(t, t.TempDir(), checkpoint.Fresh); float64(*res.State.BestMetric) != best {
-			t.Errorf("the best metric is %v, the least loss on the first set %v", *res.State.BestMetric, best)
+			t.Errorf("the best metric is %v, the lowest loss on the first set %v", *res.State.BestMetric, best)
 		}
 	}
 	r := newRun()
@@ -513,13 +513,13 @@ func TestOutputDirectoryRules(t *testing.T) {
 	r.SaveSteps = 0
 	r.must(t, dir, checkpoint.Overwrite)
 	if _, err := os.Stat(filepath.Join(dir, checkpoint.JournalFile)); err == nil {
-		t.Error("the journal of the earlier run is left")
+		t.Error("the journal of the earlier run remains")
 	}
 	if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")); len(found) > 0 {
-		t.Errorf("checkpoints of the earlier run are left: %v", found)
+		t.Errorf("checkpoints of the earlier run remain: %v", found)
 	}
 	if found, _ := filepath.Glob(filepath.Join(dir, checkpoint.LogsDir, "*")); len(found) > 0 {
-		t.Errorf("events of the earlier run are left: %v", found)
+		t.Errorf("events of the earlier run remain: %v", found)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "notes.txt")); err != nil {
 		t.Errorf("a file of the user is gone: %v", err)
@@ -553,7 +553,7 @@ func TestNonFinite(t *testing.T) {
 		t.Errorf("steps %d, skipped %d, updates %d", res.Steps, res.State.Progress().SkipTotal, res.State.Progress().Updates)
 	}
 	if !kernelFinite(r.model.table) {
-		t.Error("the fault reached the weights")
+		t.Error("the fault changed the weights")
 	}
 
 	r = newRun()
@@ -608,7 +608,7 @@ func TestRunWithLostRankIsNotFinished(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, checkpoint.StateFile)); err == nil {
-		t.Error("a run without steps has been called finished")
+		t.Error("a run without steps is reported as finished")
 	}
 }
 

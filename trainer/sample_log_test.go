@@ -25,7 +25,7 @@ func TestSampleLog(t *testing.T) {
 	}
 	observe(trainer.StartEvent{}, trainer.SampleEvent{Step: 5, Prompt: "A", Err: errors.New("no")})
 	if _, err := os.Stat(path); err == nil {
-		t.Error("there is a file without samples")
+		t.Error("a file was created without samples")
 	}
 	observe(trainer.StartEvent{}, trainer.SampleEvent{Step: 5, Prompt: "A", Text: "b\n"}, trainer.SampleEvent{Step: 10, Prompt: "A", Text: "c"})
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)

@@ -58,6 +58,6 @@ func TestInvalidLearningRateStopsRun(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if !kernelFinite(r.model.table) {
-		t.Error("it reached the weights")
+		t.Error("it changed the weights")
 	}
 }

@@ -102,7 +102,7 @@ func TestRows(t *testing.T) {
 				for i := range rows {
 					for j := range n {
 						if transposed.Row(j)[i] != y.Row(i)[j] {
-							t.Fatalf("(%d, %d) of %d × %d is not where it should be", i, j, rows, n)
+							t.Fatalf("(%d, %d) of %d × %d is in the wrong place", i, j, rows, n)
 						}
 					}
 				}
@@ -117,7 +117,7 @@ func TestRows(t *testing.T) {
 		for i := range 40 {
 			for j := range 23 {
 				if y.Row(j)[i] != x.Row(i)[j] {
-					t.Fatalf("(%d, %d) is not where it should be", i, j)
+					t.Fatalf("(%d, %d) is in the wrong place", i, j)
 				}
 			}
 		}

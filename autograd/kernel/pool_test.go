@@ -83,7 +83,7 @@ func TestParallelCountsSplitWork(t *testing.T) {
 	}
 	runTasks(2, func(int) { time.Sleep(nap) })
 	if d := Parallel() - before; d < nap {
-		t.Fatalf("%v of split work were counted, want %v at least", d, nap)
+		t.Fatalf("%v of split work were counted, want at least %v", d, nap)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestRunPanics(t *testing.T) {
 		}
 		runTasks(3, func(int) { ran.Add(1) })
 		if n := ran.Load(); n != 22 {
-			t.Errorf("%d threads: %d tasks ran in all, want 22", threads, n)
+			t.Errorf("%d threads: %d tasks ran in total, want 22", threads, n)
 		}
 	}
 }

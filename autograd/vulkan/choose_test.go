@@ -134,6 +134,6 @@ func TestValidation(t *testing.T) {
 		}
 	}
 	if out := child(t, "TestValidated", "VK_INSTANCE_LAYERS="+layer, "MAMBA_TEST_WRONG=1"); !strings.Contains(out, "VUID-vkBeginCommandBuffer") {
-		t.Errorf("the validation layer does not see a mistake:\n%.2000s", out)
+		t.Errorf("the validation layer does not report a mistake:\n%.2000s", out)
 	}
 }

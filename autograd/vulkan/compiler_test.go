@@ -51,7 +51,7 @@ func TestCache(t *testing.T) {
 	d.Close()
 	kept, err := os.ReadFile(path)
 	if err != nil || len(kept) == 0 {
-		t.Fatalf("%d bytes are kept: %v", len(kept), err)
+		t.Fatalf("%d bytes are cached: %v", len(kept), err)
 	}
 	for _, content := range [][]byte{kept, []byte("no cache"), nil} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {

@@ -27,7 +27,7 @@ func TestMake(t *testing.T) {
 			d.Free(x)
 		}
 		if d.Holds(make([]float32, 1)) {
-			t.Error("the device holds an array of the host")
+			t.Error("the device claims an array of the host")
 		}
 	})
 }
@@ -72,7 +72,7 @@ func TestMake_tooLarge(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := d.Make(1); err != nil {
-		t.Error("nothing works after that:", err)
+		t.Error("nothing works afterwards:", err)
 	}
 }
 

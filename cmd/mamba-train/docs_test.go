@@ -211,7 +211,7 @@ func anchorsOf(t *testing.T, path string) (list []string) {
 func mustExist(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("%s is named and not there", path)
+		t.Errorf("%s is named but does not exist", path)
 	}
 }
 
@@ -227,7 +227,7 @@ func (c *docChecker) code(t *testing.T, code string) (commands int) {
 		w = strings.Trim(w, `"'`)
 		switch {
 		case keyWord.MatchString(w) && !c.keys[w]:
-			t.Errorf("%s is no key (in %q)", w, code)
+			t.Errorf("%s is not a key (in %q)", w, code)
 		case ourTest.MatchString(w) && !c.tests[w]:
 			t.Errorf("there is no test %s", w)
 		case w == "mamba-train" && !startsBuild(words[:i]), w == "./cmd/mamba-train" && i > 0 && words[i-1] == "run":
@@ -292,7 +292,7 @@ func (c *docChecker) command(t *testing.T, code string, words []string) {
 	if f := cmd.Flags().Lookup("set"); f != nil {
 		for _, s := range f.Value.(pflag.SliceValue).GetSlice() {
 			if key, _, _ := strings.Cut(s, "="); !c.keys[key] {
-				t.Errorf("%s: %s is no key", code, key)
+				t.Errorf("%s: %s is not a key", code, key)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func TestTextsWriteError(t *testing.T) {
 	k := &cli.ErrorWriter{To: into}
 	fmt.Fprint(k, "a")
 	if fmt.Fprint(k, "b"); k.Err == nil {
-		t.Error("no error is kept")
+		t.Error("the error was lost")
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // ten generated words occur in the training texts.
 func TestQuickstart(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains for some seconds")
+		t.Skip("trains for several seconds")
 	}
 	t.Chdir("../..")
 	dir := filepath.Join(t.TempDir(), "run")

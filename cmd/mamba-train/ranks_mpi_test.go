@@ -167,7 +167,7 @@ func TestMPIRanksHaveTheSameWeights(t *testing.T) {
 				want = got
 			}
 			if got != want {
-				t.Errorf("%s, %s -np %d: other weights than one process", mode.name, place.launcher, place.ranks)
+				t.Errorf("%s, %s -np %d: weights differ from those of one process", mode.name, place.launcher, place.ranks)
 			}
 		}
 	}
@@ -249,16 +249,16 @@ func TestMPIResumeOnMoreRanks(t *testing.T) {
 	c.saves(t)
 	cmd.Process.Signal(syscall.SIGUSR1)
 	if code := wait(t, cmd, long); code != 0 || !strings.Contains(text.String(), "--resume") {
-		t.Fatalf("SIGUSR1: exit code %d, want 0 and how to continue, got\n%s", code, text.String())
+		t.Fatalf("SIGUSR1: exit code %d, want 0 and how to resume, got\n%s", code, text.String())
 	}
 	if _, err := os.Stat(filepath.Join(c.dir, "out", "model.safetensors")); err == nil {
-		t.Fatal("the run has ended before the signal came")
+		t.Fatal("the run ended before the signal arrived")
 	}
 	if code, text := finish(t, c.command(openmpi, 4, "--resume"), long); code != 0 {
 		t.Fatalf("4 ranks: exit code %d\n%s", code, text)
 	}
 	if c.weights(t, "out") != c.weights(t, "straight") {
-		t.Error("stopped on 2 ranks and resumed on 4: other weights than the straight run")
+		t.Error("stopped on 2 ranks and resumed on 4: weights differ from those of the uninterrupted run")
 	}
 }
 

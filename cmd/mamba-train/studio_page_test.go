@@ -62,7 +62,7 @@ const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</s
 // A user starts the quick start from the form, watches it, stops it, resumes it, and tries the trained model.
 func TestStudioPage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains for some seconds")
+		t.Skip("trains for several seconds")
 	}
 	if runtime.GOOS == "windows" {
 		t.Skip("a run cannot be stopped from another process")
@@ -159,6 +159,6 @@ func TestStudioPage(t *testing.T) {
 	closed.browse(t, ctx, "run", "runs/quick")
 	seen(t, ctx, ".state", "interrupted")
 	if studiotest.Evaluate[bool](t, ctx, `document.querySelector(".actions") !== null`) {
-		t.Error("--read-only: the page offers to act")
+		t.Error("--read-only: the page offers controls")
 	}
 }

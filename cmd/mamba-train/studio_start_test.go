@@ -285,18 +285,18 @@ func TestStudioChecksTheForm(t *testing.T) {
 	var info runInfo
 	decodeJSON(t, mambaTrain(t, "info", "--json", "-c", "form.yaml"), &info)
 	if right.Needs.Memory != info.Memory || right.Needs.Rows != info.MaxTokens {
-		t.Errorf("the page says %+v, info -c %+v", *right.Needs, info)
+		t.Errorf("the page reports %+v, info -c %+v", *right.Needs, info)
 	}
 	var dry, page dryResult
 	decodeJSON(t, mambaTrain(t, "train", "--json", "--quiet", "--dry-run", "-c", "form.yaml"), &dry)
 	ask("/api/start/time", nil, &page)
 	if page.Steps != 3 || page.Tokens != dry.Tokens || page.Memory != dry.Memory || page.Seconds <= 0 {
-		t.Errorf("the page says %+v, --dry-run %+v", page, dry)
+		t.Errorf("the page reports %+v, --dry-run %+v", page, dry)
 	}
 
 	absent := map[string]any{"values": map[string]string{"model": "state-spaces/mamba-130m-hf", "output_dir": "runs/a", "data.train": values["data.train"], "data.dataset_text_field": "quote"}}
 	if status, b := s.send(t, "/api/start/time", absent); status != http.StatusConflict || !strings.Contains(string(b), "once the model and the data are on this machine") {
-		t.Errorf("a model that is not here: %d %s", status, b)
+		t.Errorf("a model that does not exist: %d %s", status, b)
 	}
 
 	faulty := map[string]string{"train.learning_rate": "-1", "train.optim": "adamv", "seed": "x", "train.lr": "1", "lora.rank_pattern": "[1"}

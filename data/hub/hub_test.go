@@ -130,7 +130,7 @@ func TestFetch_survives(t *testing.T) {
 			sameFiles(t, hub.Cache, dir, files)
 			for _, r := range c.ranges {
 				if len(h.Asked(c.file+" "+r)) != 1 {
-					t.Errorf("%s was not asked for: %q", r, h.Asked(""))
+					t.Errorf("%s was not requested: %q", r, h.Asked(""))
 				}
 			}
 			if n := int64(len(files["model.safetensors"])); last["model.safetensors"] != n {
@@ -207,7 +207,7 @@ func TestFetch_resumes(t *testing.T) {
 	}
 	both.Wait()
 	if n := len(h.Asked("bytes=40000-")); n != 1 {
-		t.Errorf("the rest was asked for %d times: %q", n, h.Asked(""))
+		t.Errorf("the remainder was requested %d times: %q", n, h.Asked(""))
 	}
 }
 
@@ -400,7 +400,7 @@ func TestFetch_redirects(t *testing.T) {
 	}
 	sameFiles(t, c.Cache, dir, files)
 	if !strings.Contains(dir, "models--old--name") {
-		t.Errorf("the cache is %s, want it under the name that was asked for", dir)
+		t.Errorf("the cache is %s, want it under the requested name", dir)
 	}
 	if h.Leaked() {
 		t.Error("the token went to another port")
@@ -500,9 +500,9 @@ func TestFetch_interruptedWaiting(t *testing.T) {
 
 func TestAllShards(t *testing.T) {
 	if !AllShards([]string{"a-00000-of-00002.parquet", "a-00001-of-00002.parquet", "b.parquet"}) {
-		t.Error("two of two are not all")
+		t.Error("two of two shards are not all")
 	}
 	if AllShards([]string{"a-00000-of-00002.parquet"}) {
-		t.Error("one of two is all")
+		t.Error("one of two shards counts as all")
 	}
 }

@@ -201,7 +201,7 @@ func TestFolders_links(t *testing.T) {
 	checkTexts(t, got, "a", "b")
 	link("nowhere", "astray")
 	if _, _, err := read(t, filepath.Join(dir, "astray"), Config{}); err == nil || !strings.Contains(err.Error(), "astray: no such file") {
-		t.Errorf("a link that leads nowhere: %v", err)
+		t.Errorf("a dangling link: %v", err)
 	}
 	link(filepath.Join(real, "a.jsonl"), "c.jsonl")
 	link(dir, "circle")

@@ -68,7 +68,7 @@ func TestOpen_interrupted(t *testing.T) {
 			r.Close()
 		}
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v, want that it was canceled", name, err)
+			t.Errorf("%s: %v, want a canceled error", name, err)
 		}
 	}
 }

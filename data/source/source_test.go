@@ -261,7 +261,7 @@ func TestDamagedParquet(t *testing.T) {
 			}
 		}
 		if n := checked.CurrentAlloc(); n != 0 {
-			t.Fatalf("byte %d: %d bytes are left, error %v", at, n, err)
+			t.Fatalf("byte %d: %d bytes were leaked, error %v", at, n, err)
 		}
 	}
 	if faults < len(whole)/5 {
@@ -307,6 +307,6 @@ func TestRows(t *testing.T) {
 		last = err
 	}
 	if last == nil || !strings.Contains(last.Error(), "line 2") {
-		t.Errorf("error %v, want one of line 2", last)
+		t.Errorf("error %v, want one about line 2", last)
 	}
 }

@@ -57,7 +57,7 @@ func TestAddedTokens(t *testing.T) {
 			if got := tok.Encode(s); !slices.Equal(got, c.IDs[k]) {
 				t.Errorf("case %d: %+v: %q: ids %v, want %v", i, c.Added, s, got, c.IDs[k])
 			} else if ids, spans := tok.AppendSpans(nil, nil, s); !slices.Equal(widen(ids), got) || len(spans) != len(ids) {
-				t.Errorf("case %d: AppendSpans gives other ids", i)
+				t.Errorf("case %d: AppendSpans returns different ids", i)
 			}
 			if got := tok.DecodeText(c.IDs[k]); got != c.Decoded[k] {
 				t.Errorf("case %d: %+v: %v: decoded %q, want %q", i, c.Added, c.IDs[k], got, c.Decoded[k])

@@ -46,7 +46,7 @@ func TestLoadGGUF_golden(t *testing.T) {
 		t.Error("no texts")
 	}
 	if falcon := of["falcon_mamba"]; falcon.settings.chatTemplate == "" || falcon.settings.eos < 0 {
-		t.Error("the chat template or the end of text is lost")
+		t.Error("the chat template or the end of text is missing")
 	}
 }
 

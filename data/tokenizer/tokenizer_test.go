@@ -64,7 +64,7 @@ func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
 			t.Errorf("case %d: streamed %q, want %q", i, got, c.DecodedText)
 		}
 		if ids, spans := tok.AppendSpans(nil, nil, text); !slices.Equal(widen(ids), c.IDs) || len(spans) != len(ids) {
-			t.Errorf("case %d: AppendSpans gives other ids", i)
+			t.Errorf("case %d: AppendSpans returns different ids", i)
 		}
 	}
 }

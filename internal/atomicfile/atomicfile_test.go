@@ -152,7 +152,7 @@ func TestIsTemporary(t *testing.T) {
 	}
 	for _, name := range []string{"", ".mamba-train-", ".mamba-train-notes.tmp", ".mamba-train-0123456789abcdef", "0123456789abcdef.tmp", ".mamba-train-0123456789abcdef0.tmp"} {
 		if atomicfile.IsTemporary(name) {
-			t.Errorf("%q is taken for a temporary file", name)
+			t.Errorf("%q is mistaken for a temporary file", name)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func TestWriteOutput_link(t *testing.T) {
 	loop := filepath.Join(dir, "loop")
 	os.Symlink("loop", loop)
 	if err := atomicfile.WriteOutput(loop, text("x")); err == nil {
-		t.Error("a link to itself is no error")
+		t.Error("a link to itself is not an error")
 	}
 	if err := atomicfile.WriteOutput(sub, text("x")); err == nil || !strings.Contains(err.Error(), sub) {
 		t.Errorf("a directory: %v", err)

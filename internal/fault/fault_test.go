@@ -63,7 +63,7 @@ func TestNumbers(t *testing.T) {
 	inf := math.Inf(1)
 	for v, want := range map[float64]string{inf: "inf", -inf: "-inf", 1e300: "1e+300", -0.5: "-0.5"} {
 		if got := fault.Number(v); got != want {
-			t.Errorf("%v is written as %q, want %q", v, got, want)
+			t.Errorf("%v is formatted as %q, want %q", v, got, want)
 		}
 	}
 	var l fault.List

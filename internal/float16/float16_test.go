@@ -21,7 +21,7 @@ func TestRounding_isToNearestEven(t *testing.T) {
 		lo, hi := float16.FromFP16(h), float16.FromFP16(h+1)
 		even := h + h&1
 		if mid := lo + (hi-lo)/2; float16.FP16(mid) != even {
-			t.Fatalf("fp16: the middle of %#04x and the next rounds to %#04x", h, float16.FP16(mid))
+			t.Fatalf("fp16: the midpoint of %#04x and the next number rounds to %#04x", h, float16.FP16(mid))
 		}
 	}
 	if float16.BF16(float32(math.NaN()))&0x7f == 0 || float16.FP16(float32(math.NaN()))&0x3ff == 0 {

@@ -95,7 +95,7 @@ func TestBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(mapped, read) {
-		t.Error("the mapped blocks are not those that are read")
+		t.Error("the mapped blocks differ from those read")
 	}
 
 	if f, err = gguf.Open(path); err != nil {
@@ -106,7 +106,7 @@ func TestBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := f.Tensors[1].Blocks(); err == nil || !strings.Contains(err.Error(), "the file shrank") {
-		t.Errorf("blocks of a file that was cut: got %v", err)
+		t.Errorf("blocks of a truncated file: got %v", err)
 	}
 }
 

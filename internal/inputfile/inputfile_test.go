@@ -73,7 +73,7 @@ func TestReadStream(t *testing.T) {
 	}
 	if _, err := os.Stat("/dev/zero"); err == nil {
 		if _, err := inputfile.ReadAny(t.Context(), "/dev/zero", 1<<20); err == nil || !strings.Contains(err.Error(), "/dev/zero: is larger than the limit of 1 MiB") {
-			t.Errorf("a device without end: %v", err)
+			t.Errorf("an endless device: %v", err)
 		}
 	}
 }

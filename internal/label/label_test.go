@@ -18,6 +18,6 @@ func TestTarget_isNextCountedLabel(t *testing.T) {
 		t.Errorf("%d labels count, want 3", n)
 	}
 	if n := Count[int32](nil); n != 0 {
-		t.Errorf("%d labels of no rows count", n)
+		t.Errorf("%d labels count without any rows", n)
 	}
 }

@@ -32,7 +32,7 @@ func TestMap(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(m.Bytes, bytes.Repeat([]byte{7}, n)) {
-			t.Errorf("%d bytes: the mapping has others than the file", n)
+			t.Errorf("%d bytes: the mapping differs from the file", n)
 		}
 		if err := m.Close(); err != nil || m.Close() != nil {
 			t.Errorf("%d bytes: close: %v", n, err)
@@ -63,7 +63,7 @@ func TestExplain_shorterFile(t *testing.T) {
 	}
 	sum := byte(0)
 	if r := recovered(func() { sum += m.Bytes[50] }); r != nil {
-		t.Errorf("what is left of the file cannot be read: %v", r)
+		t.Errorf("the remainder of the file cannot be read: %v", r)
 	}
 	if err := Explain(recovered(func() { sum += m.Bytes[1<<15] })); err == nil || !strings.Contains(err.Error(), path+": the file shrank") {
 		t.Errorf("got %v, want an error that names %s", err, path)

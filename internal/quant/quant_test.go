@@ -104,7 +104,7 @@ func TestRoundTrip(t *testing.T) {
 			sum += float64((x[i] - y[i]) * (x[i] - y[i]))
 		}
 		if rms := math.Sqrt(sum / float64(len(x))); rms > limit {
-			t.Errorf("%s: error %v of the rms, want %v at most", typ, rms, limit)
+			t.Errorf("%s: error %v of the rms, want at most %v", typ, rms, limit)
 		}
 	}
 }
@@ -116,6 +116,6 @@ func TestString(t *testing.T) {
 		}
 	}
 	if quant.Type(39).Readable() {
-		t.Error("a type that is not read is said to be")
+		t.Error("an unreadable type is reported as readable")
 	}
 }

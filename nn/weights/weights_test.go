@@ -108,7 +108,7 @@ func TestParamTypes(t *testing.T) {
 	}
 	x, _ := f.Tensor("b")
 	if err := x.read(ag.Zeros("b", 15, 20)); err == nil || !strings.Contains(err.Error(), "[20 15], want [15 20]") {
-		t.Errorf("a wrong shape gives %v", err)
+		t.Errorf("a wrong shape returns %v", err)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestSaveFails(t *testing.T) {
 	}
 	after, _ := os.ReadFile(path)
 	if !slices.Equal(before, after) || len(entries(t, dir)) != 1 {
-		t.Errorf("the old file changed or something was left over: %v", entries(t, dir))
+		t.Errorf("the old file changed or something was left behind: %v", entries(t, dir))
 	}
 }
 
@@ -359,7 +359,7 @@ func TestReadInto(t *testing.T) {
 		t.Errorf("%v, %v, %v", err, a.Float32s(), b.Float32s())
 	}
 	if err := ReadInto(dir, []*ag.Param{ag.Zeros("d", 1)}); err == nil || !strings.Contains(err.Error(), ModelFile+": d is missing") {
-		t.Errorf("a missing tensor gives %v", err)
+		t.Errorf("a missing tensor returns %v", err)
 	}
 }
 

@@ -101,7 +101,7 @@ func TestJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	if j := wait(t, second, dir, saying("--resume")); !strings.Contains(j.Console, "saving") {
-		t.Errorf("what was printed before is gone: %q", j.Console)
+		t.Errorf("the earlier output is gone: %q", j.Console)
 	}
 	second.Stop(dir)
 	wait(t, second, dir, ended)
@@ -193,7 +193,7 @@ func TestStop_otherProcess(t *testing.T) {
 			t.Errorf("%s: %v", record, err)
 		}
 		if j, err := r.Job(dir); err == nil && j.Running {
-			t.Errorf("%s: is taken for running", record)
+			t.Errorf("%s: is mistaken for a running job", record)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestTurns(t *testing.T) {
 		}
 	}
 	if err := m.with(t.Context(), choice{}, func() {}, none); !errors.Is(err, errBusy) {
-		t.Errorf("one too many: %v", err)
+		t.Errorf("one request too many: %v", err)
 	}
 	leave()
 	for range maxWaiting {
@@ -45,11 +45,11 @@ func TestTurns(t *testing.T) {
 	}
 	m.model = &recipe.Model{}
 	if m.dropIdle(); m.model == nil {
-		t.Error("a model that is used was dropped")
+		t.Error("a model in use was dropped")
 	}
 	<-m.turn
 	if m.dropIdle(); m.model != nil {
-		t.Error("a model that nobody uses stays")
+		t.Error("an idle model was not dropped")
 	}
 	loading := false
 	if err := m.with(t.Context(), choice{model: t.TempDir()}, func() { loading = true }, none); err == nil || !loading {

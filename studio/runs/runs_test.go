@@ -240,7 +240,7 @@ func TestMillionRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	if more := heap() - before; more > 4<<20 {
-		t.Errorf("%d bytes are kept", more)
+		t.Errorf("%d bytes are in use", more)
 	}
 	loss := series(t, c, "loss")
 	if len(loss.Step) > 2000 || len(loss.Step) < 900 || *loss.Step[len(loss.Step)-1] < n-2000 {
@@ -278,7 +278,7 @@ func TestThousandRuns(t *testing.T) {
 		t.Errorf("got %d runs", n)
 	}
 	if more := heap() - before; more > 8<<20 {
-		t.Errorf("%d bytes are kept", more)
+		t.Errorf("%d bytes are in use", more)
 	}
 	runtime.KeepAlive(l)
 }

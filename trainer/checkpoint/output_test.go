@@ -54,7 +54,7 @@ func TestTwoRunsInOneDirectory(t *testing.T) {
 	out.Close()
 	out, err = Open(Disk{}, dir, Resume)
 	if err != nil {
-		t.Fatalf("after the first has gone: %v", err)
+		t.Fatalf("after the first has ended: %v", err)
 	}
 	out.Close()
 }

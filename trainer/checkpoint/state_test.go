@@ -36,7 +36,7 @@ func FuzzParseState(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, err := ParseState(again); err != nil {
-			t.Fatalf("what was written cannot be read: %v", err)
+			t.Fatalf("the written state cannot be read: %v", err)
 		}
 	})
 }

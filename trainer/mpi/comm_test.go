@@ -102,7 +102,7 @@ func TestOrderedSumIsTheTree(t *testing.T) {
 					return err
 				}
 				if !sameBits(own, want) {
-					t.Errorf("%d ranks, %d elements: what rank %d gathers differs from the tree", ranks, n, c.Rank())
+					t.Errorf("%d ranks, %d elements: the result gathered by rank %d differs from the tree", ranks, n, c.Rank())
 				}
 				return nil
 			})
@@ -126,7 +126,7 @@ func TestShardsOnFewerRanksHaveTheSameBits(t *testing.T) {
 				return err
 			}
 			if !sameBits(x, want) {
-				t.Errorf("%d ranks: the sum of %d shards has other bits", ranks, shards)
+				t.Errorf("%d ranks: the sum of %d shards has different bits", ranks, shards)
 			}
 			return nil
 		})

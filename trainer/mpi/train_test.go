@@ -237,7 +237,7 @@ func TestResumeOnDifferentNumberOfRanks(t *testing.T) {
 		r.change = c.changeNow
 		mustAll(t, "resumed", r.on(t, c.after, dir, checkpoint.Resume))
 		if outcome(t, dir) != want {
-			t.Errorf("from %d to %d ranks: not the bits of the straight run", c.before, c.after)
+			t.Errorf("from %d to %d ranks: not the bits of the uninterrupted run", c.before, c.after)
 		}
 		mustAll(t, "finished", r.on(t, c.before, dir, checkpoint.Resume))
 	}
@@ -260,7 +260,7 @@ func TestRanksMustAgree(t *testing.T) {
 		for i, err := range r.on(t, 4, t.TempDir(), checkpoint.Fresh) {
 			var disagree *trainer.RanksError
 			if !errors.As(err, &disagree) || !strings.Contains(err.Error(), "rank 2") || !strings.Contains(err.Error(), name+": rank 0") {
-				t.Errorf("%s: rank %d: got %v, want what rank 2 has", name, i, err)
+				t.Errorf("%s: rank %d: got %v, want the error of rank 2", name, i, err)
 			}
 		}
 	}

@@ -137,7 +137,7 @@ func TestWrite_manyRows(t *testing.T) {
 	line[77_777].Y, line[99_999].Y = -5, 50
 	kept := thinned(line)
 	if len(kept) > 4_100 || !slices.Contains(kept, line[77_777]) || !slices.Contains(kept, line[99_999]) || kept[0] != line[0] || kept[len(kept)-1] != line[len(line)-1] {
-		t.Errorf("%d points are kept", len(kept))
+		t.Errorf("%d points remain", len(kept))
 	}
 	few := line[:3:3]
 	few[1].X, few[2].X = 5, 10

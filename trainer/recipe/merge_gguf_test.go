@@ -68,7 +68,7 @@ func TestMerge_quantized(t *testing.T) {
 			expected = old["backbone.embeddings.weight"]
 		}
 		if string(blocks) != expected {
-			t.Errorf("%s has other blocks", p.Name)
+			t.Errorf("%s has different blocks", p.Name)
 		}
 	}
 	if _, err := m.Undo(t.Context(), file, filepath.Join(dir, "undone"), mamba.SaveOptions{}); err == nil || !strings.Contains(err.Error(), "was quantized") {

@@ -23,6 +23,6 @@ func TestCode(t *testing.T) {
 		}
 	}
 	if got := fenced("yaml", "a: |\n  ```\n"); !strings.HasPrefix(got, "````yaml\n") || !strings.HasSuffix(got, "\n````\n") {
-		t.Errorf("a fence inside ends the block: %q", got)
+		t.Errorf("a fence in the text ends the block: %q", got)
 	}
 }

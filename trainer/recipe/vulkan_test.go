@@ -108,7 +108,7 @@ func TestVulkanSteps(t *testing.T) {
 					}
 					stepOf(t, device, b)
 					if !slices.Equal(first, gradients(got)) {
-						t.Error("a second step has other bits")
+						t.Error("a second step has different bits")
 					}
 				})
 			}

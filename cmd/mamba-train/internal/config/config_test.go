@@ -67,7 +67,7 @@ lora:
 		t.Errorf("%d lines, want 12:\n%v", n, err)
 	}
 	if !errors.As(err, new(fault.Fault)) {
-		t.Errorf("%T holds no fault", err)
+		t.Errorf("%T contains no fault", err)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestSchemaFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Error("configs/schema.json is not what the settings are: run go run ./cmd/mamba-train schema > configs/schema.json")
+		t.Error("configs/schema.json differs from the settings: run go run ./cmd/mamba-train schema > configs/schema.json")
 	}
 	root, err := schemaOfConfig()
 	if err != nil {
@@ -76,7 +76,7 @@ func TestSchemaWords(t *testing.T) {
 			}
 		}
 		if strings.Contains(comment, " | ") && len(words[k.Path]) == 0 {
-			t.Errorf("%s: the schema does not know the words: %s", k.Path, comment)
+			t.Errorf("%s: the schema does not list the words: %s", k.Path, comment)
 		}
 	}
 	if n < 40 {
