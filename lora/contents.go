@@ -108,7 +108,7 @@ func (d *Directory) surplus() error {
 		blame(cause, m.path)
 	}
 	for _, w := range d.params {
-		blame(d.placeless(w), w.name)
+		blame(d.omittedBy(w), w.name)
 	}
 	if setting == "" {
 		return nil
@@ -121,8 +121,8 @@ func (c *contents) onTargetParameter(path string) bool {
 	return slices.ContainsFunc(c.TargetParameters, func(name string) bool { return endsIn(path+".weight", name) })
 }
 
-// placeless returns the setting that should include the tensor but does not, or "" if one does.
-func (d *Directory) placeless(w fileParam) string {
+// omittedBy returns the setting that should include the tensor but does not, or "" if one does.
+func (d *Directory) omittedBy(w fileParam) string {
 	c := &d.contents
 	path, bias := strings.CutSuffix(w.name, ".bias")
 	switch {

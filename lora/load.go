@@ -88,11 +88,11 @@ type fit struct {
 	modelParams           []*ag.Param
 	slotNames, paramNames names
 	adapted               map[string]bool // paths of slots
-	told                  map[string]bool // kinds already listed in an error
+	reported              map[string]bool // kinds already listed in an error
 }
 
 func newFit(m nn.Module, d *Directory) *fit {
-	f := &fit{m: m, d: d, slots: m.Slots(), modelParams: m.Params(), adapted: map[string]bool{}, told: map[string]bool{}}
+	f := &fit{m: m, d: d, slots: m.Slots(), modelParams: m.Params(), adapted: map[string]bool{}, reported: map[string]bool{}}
 	var paths, params []string
 	for _, s := range f.slots {
 		paths = append(paths, s.Path)
@@ -182,11 +182,11 @@ func (f *fit) parameter(name string) *ag.Param {
 
 // missing adds a fault for a missing module or parameter. The first fault of each kind lists what the model has.
 func (f *fit) missing(name, what string, there func() string) {
-	if f.told[what] {
+	if f.reported[what] {
 		f.faults.Add(name, "the model has no such %s", what)
 		return
 	}
-	f.told[what] = true
+	f.reported[what] = true
 	f.faults.Add(name, "the model has no such %s; it has %s", what, there())
 }
 

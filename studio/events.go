@@ -24,8 +24,8 @@ func newWatcher(l *runs.Library) *watcher {
 	return &watcher{library: l, pages: map[chan []runs.Summary]bool{}, opened: make(chan struct{}, 1)}
 }
 
-// look is the interval between polls of the files.
-const look = time.Second
+// pollInterval is the interval between polls of the files.
+const pollInterval = time.Second
 
 func (w *watcher) run(ctx context.Context) {
 	for {
@@ -40,7 +40,7 @@ func (w *watcher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(look):
+		case <-time.After(pollInterval):
 		case <-w.opened:
 		}
 	}

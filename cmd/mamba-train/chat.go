@@ -19,8 +19,8 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// talk is a chat on the terminal: each line is a message or a command.
-type talk struct {
+// chatSession is a chat on the terminal: each line is a message or a command.
+type chatSession struct {
 	*app
 	chat       *recipe.Chat
 	interrupts *cli.Interrupts
@@ -40,7 +40,7 @@ var errQuit = errors.New("quit")
 
 // chat answers messages from the input, using the model's chat template.
 func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
-	t := &talk{app: a, saved: map[string]bool{}}
+	t := &chatSession{app: a, saved: map[string]bool{}}
 	o.Stream = t.show
 	var err error
 	if t.chat, err = format.NewChat(f.system, o); err != nil {
@@ -48,7 +48,7 @@ func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOpti
 	}
 	t.interrupts = cli.NewInterrupts()
 	defer t.interrupts.Stop()
-	err = a.eachLine(t.interrupts, "Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D exits.", t.obey)
+	err = a.eachLine(t.interrupts, "Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D exits.", t.handle)
 	if errors.Is(err, errQuit) {
 		return nil
 	}
@@ -56,15 +56,15 @@ func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOpti
 }
 
 // show prints part of an answer.
-func (t *talk) show(text string) {
+func (t *chatSession) show(text string) {
 	if t.out.Columns > 0 {
 		text = format.Printable(text)
 	}
 	t.out.Add(text)
 }
 
-// obey runs a command or answers a message.
-func (t *talk) obey(line string) error {
+// handle runs a command or answers a message.
+func (t *chatSession) handle(line string) error {
 	text := strings.TrimSpace(line)
 	if text == "" {
 		return nil
@@ -89,7 +89,7 @@ func (t *talk) obey(line string) error {
 	return nil
 }
 
-func (t *talk) answer(text string) error {
+func (t *chatSession) answer(text string) error {
 	ctx, done := t.interrupts.During()
 	defer done()
 	t.out = cli.WordWriter{To: t.Out, Columns: cli.Columns(t.Out)}
@@ -115,7 +115,7 @@ func (t *talk) answer(text string) error {
 }
 
 // save writes the conversation as one row. It does not replace files that existed before the chat.
-func (t *talk) save(path string) error {
+func (t *chatSession) save(path string) error {
 	if path == "" {
 		return cli.Misusef("/save needs a file name")
 	}

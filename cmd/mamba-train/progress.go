@@ -22,18 +22,18 @@ import (
 
 // progress shows the progress of a run: a status line on a terminal, otherwise a line for each logged row.
 type progress struct {
-	app      *app
-	run      *recipe.Run // nil until it is prepared
-	resume   bool        // resume was requested and no checkpoint has been found
-	terminal bool
-	bar      *progressbar.ProgressBar
-	rate     rate
-	loss     float64 // smoothed over the last steps
-	peak     float64 // FLOP/s
-	perRow   float64 // FLOP per input token
-	steps    int
-	told     time.Duration // time into the step when its progress was last printed
-	stopping bool          // the message that the run stops after this step has been printed
+	app       *app
+	run       *recipe.Run // nil until it is prepared
+	resume    bool        // resume was requested and no checkpoint has been found
+	terminal  bool
+	bar       *progressbar.ProgressBar
+	rate      rate
+	loss      float64 // smoothed over the last steps
+	peak      float64 // FLOP/s
+	perRow    float64 // FLOP per input token
+	steps     int
+	lastPrint time.Duration // time into the step when its progress was last printed
+	stopping  bool          // the message that the run stops after this step has been printed
 }
 
 func newProgress(a *app) *progress {
@@ -80,17 +80,17 @@ func (p *progress) observe(e trainer.Event) {
 	case trainer.SaveEvent:
 		p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time))
 	case trainer.SaveFailureEvent:
-		p.aside(func() { p.app.Warn("step %d: %v; the run continues", e.Step, e.Err) })
+		p.withoutBar(func() { p.app.Warn("step %d: %v; the run continues", e.Step, e.Err) })
 	case trainer.MissingBestEvent:
-		p.aside(func() {
+		p.withoutBar(func() {
 			p.app.Warn("the best model, from step %d, cannot be read: %v; the result has the weights of the last step", e.Step, e.Err)
 		})
 	case trainer.SkipEvent:
-		p.aside(func() { p.app.Warn("%v; skipping the step (%d in a row)", e.Err, e.InRow) })
+		p.withoutBar(func() { p.app.Warn("%v; skipping the step (%d in a row)", e.Err, e.InRow) })
 	case trainer.NoGradientEvent:
-		p.aside(func() { p.app.Warn("no gradient flows to %s", abbreviate(e.Names)) })
+		p.withoutBar(func() { p.app.Warn("no gradient flows to %s", abbreviate(e.Names)) })
 	case trainer.EarlyStopEvent:
-		p.aside(func() { p.app.Say("stopping after step %d: %s", e.Step, e.Reason) })
+		p.withoutBar(func() { p.app.Say("stopping after step %d: %s", e.Step, e.Reason) })
 	}
 }
 
@@ -160,8 +160,8 @@ func (p *progress) step(e trainer.StepEvent) {
 	p.bar.Set(e.Step)
 }
 
-// tellEvery is how often the progress of a long step is printed without a terminal.
-const tellEvery = time.Minute
+// progressInterval is how often the progress of a long step is printed without a terminal.
+const progressInterval = time.Minute
 
 // within shows the progress of a long step.
 func (p *progress) within(e trainer.StepProgressEvent) {
@@ -169,7 +169,7 @@ func (p *progress) within(e trainer.StepProgressEvent) {
 	text := fmt.Sprintf("step %d/%d: %s done, %s left", e.Step, e.Steps, format.Percent(e.Share), format.Duration(left))
 	if e.Stopping && !p.stopping {
 		p.stopping = true
-		p.aside(func() {
+		p.withoutBar(func() {
 			p.app.Say("%s; the run is saved when the step is done. A second interrupt stops at once and loses this step", text)
 		})
 	}
@@ -177,11 +177,11 @@ func (p *progress) within(e trainer.StepProgressEvent) {
 		p.bar.Describe(text)
 		return
 	}
-	if e.Time < p.told { // a new step
-		p.told = 0
+	if e.Time < p.lastPrint { // a new step
+		p.lastPrint = 0
 	}
-	if e.Time-p.told >= tellEvery {
-		p.told = e.Time
+	if e.Time-p.lastPrint >= progressInterval {
+		p.lastPrint = e.Time
 		p.app.Say("%s", text)
 	}
 }
@@ -203,7 +203,7 @@ func (p *progress) row(r checkpoint.Row) {
 	} else {
 		text += fmt.Sprintf("grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left", r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
 	}
-	p.aside(func() { p.app.Say("%s", text) })
+	p.withoutBar(func() { p.app.Say("%s", text) })
 }
 
 // at formats the step of a row. On a terminal steps are aligned.
@@ -226,7 +226,7 @@ func (p *progress) evaluated(e trainer.EvalEvent) {
 	if e.Best {
 		best = "  (best)"
 	}
-	p.aside(func() {
+	p.withoutBar(func() {
 		text := p.at(e.Row)
 		for _, k := range slices.Sorted(maps.Keys(e.Row)) {
 			if shownMetric(k) {
@@ -238,7 +238,7 @@ func (p *progress) evaluated(e trainer.EvalEvent) {
 }
 
 func (p *progress) sampled(e trainer.SampleEvent) {
-	p.aside(func() {
+	p.withoutBar(func() {
 		if e.Err != nil {
 			p.app.Warn("sample %q: %v", e.Prompt, e.Err)
 			return
@@ -252,8 +252,8 @@ func shownMetric(key string) bool {
 	return strings.HasPrefix(key, "eval_") && (strings.HasSuffix(key, "_loss") || strings.HasSuffix(key, "perplexity") || strings.HasSuffix(key, "accuracy"))
 }
 
-// aside prints something while the bar is hidden.
-func (p *progress) aside(print func()) {
+// withoutBar prints something while the bar is hidden.
+func (p *progress) withoutBar(print func()) {
 	if p.bar == nil {
 		print()
 		return

@@ -58,25 +58,25 @@ func isBookkeeping(name string) bool {
 	return slices.Contains(bookkeeping, strings.ToLower(base)) || cachedMap.MatchString(base)
 }
 
-// paperwork matches the names of texts about a dataset, such as licenses.
-var paperwork = regexp.MustCompile(`(?i)^(un)?((third[-_ ]?party|mit|bsd|apache|[al]?gpl|mpl|cc|data|dataset)[-_ ])?` +
+// aboutDataName matches the names of texts about a dataset, such as licenses.
+var aboutDataName = regexp.MustCompile(`(?i)^(un)?((third[-_ ]?party|mit|bsd|apache|[al]?gpl|mpl|cc|data|dataset)[-_ ])?` +
 	`(licen[cs](e|es|ing)|copying|copyright|notices?|eula|readme|changelog|contributing|contributors|maintainers|code[-_ ]of[-_ ]conduct|citation|authors)([-_. ].*)?$`)
 
-// isPaperwork reports whether a file is a text about the data, which is not meant for training.
-func isPaperwork(name string) bool {
+// isAboutData reports whether a file is a text about the data, which is not meant for training.
+func isAboutData(name string) bool {
 	switch kindOf[endingOf(name)] {
 	case "text", documentation, "":
-		return paperwork.MatchString(path.Base(name))
+		return aboutDataName.MatchString(path.Base(name))
 	}
 	return false
 }
 
 // oneKind returns the files of the most common kind, by the rule of the datasets library: endings are counted, and
-// preferred endings win ties. Documentation counts only if there is nothing else; paperwork never counts.
+// preferred endings win ties. Documentation counts only if there is nothing else; texts about the data never count.
 func oneKind(names []string) (kept, left []string) {
 	counts := map[string]int{}
 	for _, n := range names {
-		if !isPaperwork(n) {
+		if !isAboutData(n) {
 			counts[endingOf(n)]++
 		}
 	}
@@ -87,7 +87,7 @@ func oneKind(names []string) (kept, left []string) {
 		}
 	}
 	for _, n := range names {
-		if best != "" && kindOf[endingOf(n)] == kindOf[best] && !isPaperwork(n) {
+		if best != "" && kindOf[endingOf(n)] == kindOf[best] && !isAboutData(n) {
 			kept = append(kept, n)
 		} else {
 			left = append(left, n)
@@ -113,13 +113,13 @@ func compareEndings(a, b string, counts map[string]int) int {
 	return cmp.Or(cmp.Compare(data(a), data(b)), cmp.Compare(counts[a], counts[b]), cmp.Compare(preference(a), preference(b)), cmp.Compare(a, b))
 }
 
-// ofFormat returns the files whose names fit a format, or all if none fits, but never paperwork.
+// ofFormat returns the files whose names fit a format, or all if none fits, but never texts about the data.
 func ofFormat(names []string, format string) (kept, left []string) {
 	format, _, _ = strings.Cut(format, ":")
 	var others, papers []string
 	for _, n := range names {
 		switch kind := kindOf[endingOf(n)]; {
-		case isPaperwork(n):
+		case isAboutData(n):
 			papers = append(papers, n)
 		case kind == format || kind == "json" && format == "jsonl" || kind == documentation && format == "text":
 			kept = append(kept, n)

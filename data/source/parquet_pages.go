@@ -51,7 +51,7 @@ func (r *parquetReader) checkPages() error {
 	}
 	for i := range group.NumColumns() {
 		if r.wants(i) {
-			if err := r.rehearse(i, group.NumRows()); err != nil {
+			if err := r.checkColumn(i, group.NumRows()); err != nil {
 				return err
 			}
 		}
@@ -59,9 +59,9 @@ func (r *parquetReader) checkPages() error {
 	return nil
 }
 
-// rehearse opens a column chunk, and reads it if it is part of a struct. pqarrow reads those on its own goroutines,
+// checkColumn opens a column chunk, and reads it if it is part of a struct. pqarrow reads those on its own goroutines,
 // where a panic caused by damage could not be recovered; here the caller recovers it.
-func (r *parquetReader) rehearse(leaf int, rows int64) error {
+func (r *parquetReader) checkColumn(leaf int, rows int64) error {
 	field, err := r.arrow.Manifest.GetColumnField(leaf)
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 			return nil, err
 		}
 		if kindOf[endingOf(s.files[0])] != "text" {
-			s.left = slices.DeleteFunc(s.left, isPaperwork) // nobody expects those to be read
+			s.left = slices.DeleteFunc(s.left, isAboutData) // nobody expects those to be read
 		}
 		if len(s.left) > 0 {
 			c.warn("data: %s: reading %s; skipping %s", in.Path, countFiles(s.files), shortList(s.left))
@@ -207,7 +207,7 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 	}
 	var data []string
 	for _, name := range found {
-		if (isBookkeeping(name) || isPaperwork(name)) && !namedBy(pattern, name) {
+		if (isBookkeeping(name) || isAboutData(name)) && !namedBy(pattern, name) {
 			s.left = append(s.left, name)
 		} else {
 			data = append(data, name)
@@ -230,7 +230,7 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 func namedBy(pattern, name string) bool {
 	pattern, name = path.Base(filepath.ToSlash(pattern)), path.Base(filepath.ToSlash(name))
 	before, _, _ := strings.Cut(pattern, "*")
-	return pattern == name || paperwork.MatchString(before)
+	return pattern == name || aboutDataName.MatchString(before)
 }
 
 // parseSource splits id, id:split or id:config:split.

@@ -117,9 +117,9 @@ func (l *Library) List() []Summary {
 	return list
 }
 
-// maxRested is how many ended runs are checked per refresh. If one of a thousand runs is resumed, it is noticed within
+// endedPerRefresh is how many ended runs are checked per refresh. If one of a thousand runs is resumed, it is noticed within
 // half a minute, and a page that stays open all day costs next to nothing.
-const maxRested = 32
+const endedPerRefresh = 32
 
 // refresh updates the summaries of all new and running runs, and of the other runs that were checked least recently.
 func (l *Library) refresh(now time.Time) {
@@ -131,9 +131,9 @@ func (l *Library) refresh(now time.Time) {
 			rested = append(rested, r)
 		}
 	}
-	if len(rested) > maxRested {
+	if len(rested) > endedPerRefresh {
 		slices.SortFunc(rested, func(a, b *run) int { return a.checked.Compare(b.checked) })
-		rested = rested[:maxRested]
+		rested = rested[:endedPerRefresh]
 	}
 	for _, r := range rested {
 		r.refresh(now)

@@ -91,7 +91,7 @@ func (r *run) refresh(now time.Time) {
 		r.stamps = stamps
 		r.read()
 	}
-	r.judge(now)
+	r.updateState(now)
 	r.summary.revision = before.revision
 	if !reflect.DeepEqual(before, r.summary) {
 		r.summary.revision++
@@ -223,8 +223,8 @@ func finite(v float64) *float64 {
 	return &v
 }
 
-// judge decides the state, which may change even if no file does.
-func (r *run) judge(now time.Time) {
+// updateState sets the state, which may change even if no file does.
+func (r *run) updateState(now time.Time) {
 	s := &r.summary
 	s.Checkpoints = r.checkpoints
 	s.SecondsLeft, s.MemoryMeasured = nil, false

@@ -41,13 +41,13 @@ func tick(t ticker) bool {
 	return true
 }
 
-// hangs is a duration after which something that does not depend on time has failed, however busy the machine is.
-const hangs = 5 * time.Minute
+// hangTimeout is a duration after which something that does not depend on time has failed, however busy the machine is.
+const hangTimeout = 5 * time.Minute
 
 // waitFor waits for a condition that another goroutine or the network makes true.
 func waitFor(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(hangs); !holds(); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(hangTimeout); !holds(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}

@@ -203,7 +203,7 @@ func newExitRecorder() *exitRecorder { return &exitRecorder{ended: make(chan int
 // config returns settings under which the test controls the clock.
 func (r *exitRecorder) config() Config {
 	c := Default()
-	c.clock, c.connectTimeout = newManualTicker, hangs
+	c.clock, c.connectTimeout = newManualTicker, hangTimeout
 	c.Exit = func(code int) { r.ended <- code }
 	c.Print = func(line string) {
 		r.mu.Lock()

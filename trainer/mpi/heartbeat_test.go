@@ -207,12 +207,12 @@ func TestDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	other, _ := newAcceptor(2, hangs)
+	other, _ := newAcceptor(2, hangTimeout)
 	defer other.close()
-	a, own := newAcceptor(2, hangs)
+	a, own := newAcceptor(2, hangTimeout)
 	defer a.close()
 	own.Addresses = append([]string{closed.Addr().String(), other.listener.Addr().String()}, own.Addresses...)
-	conn := own.dial(1, "a host", hangs)
+	conn := own.dial(1, "a host", hangTimeout)
 	if conn == nil {
 		t.Fatal("not accepted")
 	}
@@ -220,7 +220,7 @@ func TestDial(t *testing.T) {
 	if len(peers) != 1 || len(missing) != 0 || peers[0].host != "a host" || peers[0].conn.RemoteAddr().String() != conn.LocalAddr().String() {
 		t.Errorf("got peers %v, missing %v", peers, missing)
 	}
-	if own.dial(1, "a host", hangs) != nil {
+	if own.dial(1, "a host", hangTimeout) != nil {
 		t.Error("the same rank was accepted twice")
 	}
 }
@@ -231,7 +231,7 @@ func FuzzAccept(f *testing.F) {
 	f.Add("TOKEN 9 \"h\"\n")
 	f.Add("GET / HTTP/1.1\r\n\r\n")
 	f.Fuzz(func(t *testing.T, hello string) {
-		a := &acceptor{token: "SECRET", timeout: hangs, accepted: make([]*peer, 2)}
+		a := &acceptor{token: "SECRET", timeout: hangTimeout, accepted: make([]*peer, 2)}
 		ours, theirs := net.Pipe()
 		go func() {
 			theirs.Write([]byte(hello))

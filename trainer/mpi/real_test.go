@@ -219,12 +219,12 @@ func (l launcher) command(ranks int, program string, env ...string) *exec.Cmd {
 // code waits for cmd to end by itself and returns its exit code.
 func code(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
-	timer := time.AfterFunc(hangs, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(hangTimeout, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	began := time.Now()
 	err := cmd.Wait()
-	if time.Since(began) >= hangs {
-		t.Errorf("%v: still running after %v", cmd.Args, hangs)
+	if time.Since(began) >= hangTimeout {
+		t.Errorf("%v: still running after %v", cmd.Args, hangTimeout)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {

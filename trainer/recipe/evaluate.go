@@ -131,7 +131,7 @@ func openData(ctx context.Context, in Sources, t *tokenizer.Tokenizer, vocabular
 	}
 	if err := d.CheckVocabulary(vocabulary); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("%w%s", err, wayOut(t, vocabulary))
+		return nil, fmt.Errorf("%w%s", err, vocabularyHint(t, vocabulary))
 	}
 	return d, nil
 }

@@ -264,7 +264,7 @@ func (m *Model) vocabulary() (size int, holes []int) {
 func (m *Model) checkVocabulary(ids []int) error {
 	for _, id := range ids {
 		if id >= m.Config.VocabSize {
-			return fmt.Errorf("prompt: token %q has id %d, but the model's vocabulary has %d ids%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, wayOut(m.Tokenizer, m.Config.VocabSize))
+			return fmt.Errorf("prompt: token %q has id %d, but the model's vocabulary has %d ids%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, vocabularyHint(m.Tokenizer, m.Config.VocabSize))
 		}
 	}
 	return nil

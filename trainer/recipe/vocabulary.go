@@ -57,11 +57,11 @@ func CheckVocabulary(t *tokenizer.Tokenizer, rows int) error {
 	if t.VocabSize() <= rows {
 		return nil
 	}
-	return fmt.Errorf("the tokenizer has %d ids, but the model's embedding table has %d rows%s", t.VocabSize(), rows, wayOut(t, rows))
+	return fmt.Errorf("the tokenizer has %d ids, but the model's embedding table has %d rows%s", t.VocabSize(), rows, vocabularyHint(t, rows))
 }
 
-// wayOut suggests how to give a model a row for each id of its tokenizer; it returns "" if the model has them.
-func wayOut(t *tokenizer.Tokenizer, rows int) string {
+// vocabularyHint suggests how to give a model a row for each id of its tokenizer; it returns "" if the model has them.
+func vocabularyHint(t *tokenizer.Tokenizer, rows int) string {
 	if t == nil || t.VocabSize() <= rows {
 		return ""
 	}
