@@ -232,11 +232,11 @@ func TestBatchErrors(t *testing.T) {
 		"too long":                 func(b *ag.Batch) { b.Tokens, b.Labels = make([]int, 9), make([]int, 9) },
 		"labels missing":           func(b *ag.Batch) { b.Labels = b.Labels[:2] },
 		"no start":                 func(b *ag.Batch) { b.Starts = nil },
-		"start not at 0":           func(b *ag.Batch) { b.Starts = []int{1} },
-		"starts not rising":        func(b *ag.Batch) { b.Starts = []int{0, 2, 2} },
-		"start beyond":             func(b *ag.Batch) { b.Starts = []int{0, 3} },
-		"label beyond":             func(b *ag.Batch) { b.Labels = []int{1, 2, 11} },
-		"token beyond":             func(b *ag.Batch) { b.Tokens = []int{1, -1, 2} },
+		"first start not 0":        func(b *ag.Batch) { b.Starts = []int{1} },
+		"starts not ascending":     func(b *ag.Batch) { b.Starts = []int{0, 2, 2} },
+		"start out of range":       func(b *ag.Batch) { b.Starts = []int{0, 3} },
+		"label out of range":       func(b *ag.Batch) { b.Labels = []int{1, 2, 11} },
+		"token out of range":       func(b *ag.Batch) { b.Tokens = []int{1, -1, 2} },
 		"nothing to continue from": func(b *ag.Batch) { b.Continues = true },
 	} {
 		b := ok

@@ -70,15 +70,15 @@ func TestContents(t *testing.T) {
 		"a bias without adapter":     {linear, map[string]any{"bias": "lora_only"}, zeros("mixer.dt_proj.bias", 128), "which bias: lora_only excludes"},
 		"all biases but some":        {linear, map[string]any{"bias": "all"}, zeros("mixer.dt_proj.bias", 128), "no tensors for backbone.layers.0.mixer.conv1d.bias"},
 
-		"as it was":                {linear, nil, nil, ""},
-		"an expression":            {linear, map[string]any{"target_modules": `.*\.(in|x)_proj`}, nil, ""},
-		"null":                     {linear, map[string]any{"target_modules": nil}, nil, ""},
-		"a name that is not there": {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "q_proj")}, nil, ""},
-		"a layer, not there":       {layers, map[string]any{"layers_to_transform": []int{0, 2, 7}}, nil, ""},
-		"layers of the list":       {layers, map[string]any{"layers_pattern": names("h", "layers")}, nil, ""},
-		"lora_only of peft":        {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft does not write the biases
-		"fan_in_fan_out":           {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
-		"score":                    {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
+		"as it was":                   {linear, nil, nil, ""},
+		"an expression":               {linear, map[string]any{"target_modules": `.*\.(in|x)_proj`}, nil, ""},
+		"null":                        {linear, map[string]any{"target_modules": nil}, nil, ""},
+		"a name that does not exist":  {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "q_proj")}, nil, ""},
+		"a layer that does not exist": {layers, map[string]any{"layers_to_transform": []int{0, 2, 7}}, nil, ""},
+		"layers of the list":          {layers, map[string]any{"layers_pattern": names("h", "layers")}, nil, ""},
+		"lora_only of peft":           {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft does not write the biases
+		"fan_in_fan_out":              {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
+		"score":                       {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
 	} {
 		from := filepath.Join("testdata", "golden", c.from, "adapter")
 		dir := rewrite(t, from, nil, c.add)

@@ -471,12 +471,12 @@ func TestRefusals(t *testing.T) {
 		"two adapters":      {add: append(extra("base_model.model.lm_head.lora_A.x.weight", 4, 64), extra("base_model.model.lm_head.lora_B.y.weight", 300, 4)...), want: `belongs to adapter "y"`},
 		"wrong shape": {add: append(extra("base_model.model.lm_head.lora_A.weight", 4, 63), extra("base_model.model.lm_head.lora_B.weight", 300, 4)...),
 			config: map[string]any{"target_modules": []string{"in_proj", "x_proj", "lm_head"}}, want: "[4 63]"},
-		"shape of a whole":    {add: extra("base_model.model.backbone.norm_f.weight", 63), config: map[string]any{"modules_to_save": []string{"norm_f"}}, want: "[63]"},
-		"rank of another":     {config: map[string]any{"r": 5}, want: "have rank 4, but adapter_config.json has 5"},
-		"another method":      {config: map[string]any{"peft_type": "IA3"}, want: `"IA3" is not supported`},
-		"a changed base":      {config: map[string]any{"init_lora_weights": "olora"}, want: "olora changes the base's weights"},
-		"a missing magnitude": {config: map[string]any{"use_dora": true}, want: "the magnitude vector is missing"},
-		"a feature of others": {config: map[string]any{"use_bdlora": map[string]any{"x": 1}}, want: "use_bdlora"},
+		"shape of a whole":            {add: extra("base_model.model.backbone.norm_f.weight", 63), config: map[string]any{"modules_to_save": []string{"norm_f"}}, want: "[63]"},
+		"rank of another":             {config: map[string]any{"r": 5}, want: "have rank 4, but adapter_config.json has 5"},
+		"another method":              {config: map[string]any{"peft_type": "IA3"}, want: `"IA3" is not supported`},
+		"a changed base":              {config: map[string]any{"init_lora_weights": "olora"}, want: "olora changes the base's weights"},
+		"a missing magnitude":         {config: map[string]any{"use_dora": true}, want: "the magnitude vector is missing"},
+		"a feature of other programs": {config: map[string]any{"use_bdlora": map[string]any{"x": 1}}, want: "use_bdlora"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := rewrite(t, from, c.rename, c.add)

@@ -464,9 +464,9 @@ func TestDamagedCheckpointIsReportedAndSkipped(t *testing.T) {
 	for what, damage := range map[string]func(dir string) error{
 		"a byte of the weights has flipped": func(dir string) error { return flip(filepath.Join(dir, "model.safetensors")) },
 		"a byte of the state has flipped":   func(dir string) error { return flip(filepath.Join(dir, checkpoint.StateFile)) },
-		"the optimizer's file is short":     func(dir string) error { return os.Truncate(filepath.Join(dir, optimizerFile), 100) },
-		"the optimizer's file is gone":      func(dir string) error { return os.Remove(filepath.Join(dir, optimizerFile)) },
-		"the manifest is gone":              func(dir string) error { return os.Remove(filepath.Join(dir, "manifest.json")) },
+		"the optimizer's file is too short": func(dir string) error { return os.Truncate(filepath.Join(dir, optimizerFile), 100) },
+		"the optimizer's file is missing":   func(dir string) error { return os.Remove(filepath.Join(dir, optimizerFile)) },
+		"the manifest is missing":           func(dir string) error { return os.Remove(filepath.Join(dir, "manifest.json")) },
 		"the manifest is empty":             func(dir string) error { return os.Truncate(filepath.Join(dir, "manifest.json"), 0) },
 		"the manifest lists nothing": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{}"), 0o666)

@@ -267,12 +267,12 @@ func TestRunsThatCannotStart(t *testing.T) {
 		change func(*run)
 		want   string
 	}{
-		"no data for the best model": {func(r *run) { r.task.Eval, r.LoadBestModelAtEnd = nil, true }, "train.load_best_model_at_end: requires evaluation data"},
-		"an unknown best":            {func(r *run) { r.MetricForBestModel, r.LoadBestModelAtEnd = "bleu", true }, "train.metric_for_best_model: must be one of eval_short_loss, "},
-		"an unknown gain":            {func(r *run) { r.MetricForBestModel, r.EarlyStoppingPatience = "bleu", 2 }, "train.metric_for_best_model: must be one of eval_short_loss, "},
-		"nothing trainable":          {func(r *run) { r.model.table.Freeze(); r.model.bias.Freeze() }, "no parameter is trainable"},
-		"an empty epoch":             {func(r *run) { r.task.Train = newDocuments(0, 7, 2) }, "epoch 0 has no micro-batches"},
-		"a long document":            {func(r *run) { r.task.Rows = 5 }, "max_tokens allows only 5 at once"},
+		"no data for the best model":           {func(r *run) { r.task.Eval, r.LoadBestModelAtEnd = nil, true }, "train.load_best_model_at_end: requires evaluation data"},
+		"an unknown metric for the best model": {func(r *run) { r.MetricForBestModel, r.LoadBestModelAtEnd = "bleu", true }, "train.metric_for_best_model: must be one of eval_short_loss, "},
+		"an unknown metric for early stopping": {func(r *run) { r.MetricForBestModel, r.EarlyStoppingPatience = "bleu", 2 }, "train.metric_for_best_model: must be one of eval_short_loss, "},
+		"nothing trainable":                    {func(r *run) { r.model.table.Freeze(); r.model.bias.Freeze() }, "no parameter is trainable"},
+		"an empty epoch":                       {func(r *run) { r.task.Train = newDocuments(0, 7, 2) }, "epoch 0 has no micro-batches"},
+		"a long document":                      {func(r *run) { r.task.Rows = 5 }, "max_tokens allows only 5 at once"},
 	} {
 		r := newRun()
 		c.change(r)

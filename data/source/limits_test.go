@@ -140,8 +140,8 @@ func TestClaimedLengths(t *testing.T) {
 		"the length of a message":   patch([]byte(stream), 4, []byte{0xFF, 0xFF, 0xFF, 0x7F}),
 		"the length of a buffer":    bytes.Replace(compressed.Bytes(), binary.LittleEndian.AppendUint64(nil, 1000), huge, 1),
 		"a part of a message":       []byte(stream[:len(stream)/2]),
-		"nothing but a beginning":   []byte(stream[:6]),
-		"a file without its end":    []byte("ARROW1\x00\x00" + stream),
+		"only a beginning":          []byte(stream[:6]),
+		"a truncated file":          []byte("ARROW1\x00\x00" + stream),
 		"a footer that is too long": []byte("ARROW1\x00\x00" + stream + "\xFF\xFF\xFF\x7FARROW1"),
 	} {
 		if _, _, err := read(t, testfile.Write(t, "a.arrow", string(content)), Config{}); err == nil || !strings.Contains(err.Error(), "a.arrow") {

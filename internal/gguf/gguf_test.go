@@ -73,14 +73,14 @@ func TestWriter_refuses(t *testing.T) {
 		fill func(w *gguf.Writer)
 		want string
 	}{
-		"a key twice":       {func(w *gguf.Writer) { w.Set("k", true); w.Set("k", false) }, `key "k"`},
-		"a tensor twice":    {func(w *gguf.Writer) { w.Add(one, ok); w.Add(one, ok) }, `tensor "a"`},
-		"a long name":       {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: strings.Repeat("a", 64), Dims: []int{1}}, ok) }, "longer than 63"},
-		"no dimensions":     {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a"}, ok) }, "0 dimensions"},
-		"part of a block":   {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{40}, Type: quant.Q8_0}, ok) }, "multiple of 32 for Q8_0"},
-		"too few bytes":     {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{2}}, ok) }, "4 bytes, want 8"},
-		"data that fails":   {func(w *gguf.Writer) { w.Add(one, func() ([]byte, error) { return nil, broken }) }, "broken"},
-		"nothing to refuse": {func(w *gguf.Writer) { w.Add(one, ok) }, ""},
+		"a duplicate key":    {func(w *gguf.Writer) { w.Set("k", true); w.Set("k", false) }, `key "k"`},
+		"a duplicate tensor": {func(w *gguf.Writer) { w.Add(one, ok); w.Add(one, ok) }, `tensor "a"`},
+		"a long name":        {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: strings.Repeat("a", 64), Dims: []int{1}}, ok) }, "longer than 63"},
+		"no dimensions":      {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a"}, ok) }, "0 dimensions"},
+		"part of a block":    {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{40}, Type: quant.Q8_0}, ok) }, "multiple of 32 for Q8_0"},
+		"too few bytes":      {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{2}}, ok) }, "4 bytes, want 8"},
+		"data that fails":    {func(w *gguf.Writer) { w.Add(one, func() ([]byte, error) { return nil, broken }) }, "broken"},
+		"nothing to reject":  {func(w *gguf.Writer) { w.Add(one, ok) }, ""},
 	} {
 		var w gguf.Writer
 		c.fill(&w)

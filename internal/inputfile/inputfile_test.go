@@ -32,12 +32,12 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct{ path, want string }{
-		"too long":      {sparse, "is larger than the limit of 16 MiB"},
-		"a directory":   {dir, "is a directory, want a file"},
-		"a device":      {os.DevNull, "is a device, want a file"},
-		"a pointer":     {write("pointer", pointer), "is a Git LFS pointer, not the file itself of 2400000 bytes: run"},
-		"an old one":    {write("old", "version https://hawser.github.com/spec/v1\n"), "is a Git LFS pointer"},
-		"no such thing": {filepath.Join(dir, "absent"), "no such file"},
+		"too long":       {sparse, "is larger than the limit of 16 MiB"},
+		"a directory":    {dir, "is a directory, want a file"},
+		"a device":       {os.DevNull, "is a device, want a file"},
+		"a pointer":      {write("pointer", pointer), "is a Git LFS pointer, not the file itself of 2400000 bytes: run"},
+		"an old version": {write("old", "version https://hawser.github.com/spec/v1\n"), "is a Git LFS pointer"},
+		"no such thing":  {filepath.Join(dir, "absent"), "no such file"},
 	} {
 		_, err := inputfile.Read(c.path, inputfile.MaxConfig)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) {

@@ -112,7 +112,7 @@ func TestHostilePickles(t *testing.T) {
 			"X" + string([]byte{byte(len(key)), 0, 0, 0}) + key + "X\x03\x00\x00\x00cpu" + elements + "tQ" + offset + size + stride + "tRs."
 	}
 	for what, c := range map[string]struct{ path, want string }{
-		"a call of the system":            {pickled("cos\nsystem\n(X\x02\x00\x00\x00lstR."), `"os.system"`},
+		"a system call":                   {pickled("cos\nsystem\n(X\x02\x00\x00\x00lstR."), `"os.system"`},
 		"by stack":                        {pickled("\x80\x04\x8c\x02os\x8c\x06system\x93."), `"os.system"`},
 		"eval":                            {pickled("c__builtin__\neval\n."), `"__builtin__.eval"`},
 		"an old opcode":                   {pickled("(ios\nsystem\n."), "opcode 0x69"},
@@ -121,11 +121,11 @@ func TestHostilePickles(t *testing.T) {
 		"an empty stack":                  {pickled("R"), "stack underflow"},
 		"a list":                          {pickled("\x80\x02]."), "want a dictionary"},
 		"nothing in it":                   {pickled("\x80\x02}."), "contains no tensors"},
-		"a storage that is not there":     {pickled(tensor("99", "K\x04", "K\x00", "K\x04\x85", "K\x01\x85")), `storage "99" is missing`},
+		"a missing storage":               {pickled(tensor("99", "K\x04", "K\x00", "K\x04\x85", "K\x01\x85")), `storage "99" is missing`},
 		"a storage larger than its bytes": {pickled(tensor("0", "J\xff\xff\xff\x7f", "K\x00", "K\x04\x85", "K\x01\x85")), "elements of FloatStorage"},
-		"a shape beyond it":               {pickled(tensor("0", "K\xc0", "K\x00", "M\xff\xff\x85", "K\x01\x85")), "exceeds its storage"},
-		"a stride beyond it":              {pickled(tensor("0", "K\xc0", "K\x00", "K\x02\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")), "exceeds its storage"},
-		"an offset beyond it":             {pickled(tensor("0", "K\xc0", "K\xc0", "K\x01\x85", "K\x01\x85")), "exceeds its storage"},
+		"a shape beyond the storage":      {pickled(tensor("0", "K\xc0", "K\x00", "M\xff\xff\x85", "K\x01\x85")), "exceeds its storage"},
+		"a stride beyond the storage":     {pickled(tensor("0", "K\xc0", "K\x00", "K\x02\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")), "exceeds its storage"},
+		"an offset beyond the storage":    {pickled(tensor("0", "K\xc0", "K\xc0", "K\x01\x85", "K\x01\x85")), "exceeds its storage"},
 		"one element many times":          {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\x7f\x85", "K\x00\x85")), "exceeds its storage"},
 		"a negative offset":               {pickled(tensor("0", "K\xc0", "J\xff\xff\xff\xff", "K\x01\x85", "K\x01\x85")), "malformed tensor"},
 		"a tuple of 2¹⁰⁰ elements":        {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + "."), "contains a tuple, want"},
@@ -137,15 +137,15 @@ func TestHostilePickles(t *testing.T) {
 		"too long a memo":                 {pickled("\x80\x02}" + strings.Repeat("\x94", 4_300_000) + "."), "more values than a list"},
 		"too long a description":          {pickled("\x80\x02" + strings.Repeat("N", 1<<24) + "."), "too large for a list"},
 		"a tensor of 2²⁰ dimensions":      {pickled(tensor("0", "K\xc0", "K\x00", "("+strings.Repeat("K\x01", 1<<20)+"t", "("+strings.Repeat("K\x01", 1<<20)+"t")), "malformed tensor"},
-		"a name twice":                    {pickled("\x80\x02}(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00aK\x02u."), "a appears twice"},
+		"a duplicate name":                {pickled("\x80\x02}(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00aK\x02u."), "a appears twice"},
 		"a zip bomb": {repackAs(t, zip.Deflate, func(name string, b []byte) []byte {
 			if name == "archive/data.pkl" {
 				return bytes.Repeat([]byte("N0"), 1<<20)
 			}
 			return b
 		}), "too large for a list"},
-		"a storage twice":         {doubled(t, "archive/data/0", "archive/data/0"), "archive/data/0: appears twice"},
-		"a storage in two places": {doubled(t, "archive/data/0", "other/data/0"), `want one storage "0"`},
+		"a duplicate storage":     {doubled(t, "archive/data/0", "archive/data/0"), "archive/data/0: appears twice"},
+		"a storage at two places": {doubled(t, "archive/data/0", "other/data/0"), `want one storage "0"`},
 		"two pickles":             {doubled(t, "archive/data.pkl", "other/data.pkl"), "want one data.pkl"},
 		"a pointer":               {pointer(t), "is a Git LFS pointer"},
 		"a negative shape":        {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\xff\x85", "K\x01\x85")), "malformed tensor"},
