@@ -40,7 +40,7 @@ func transposeSquares(k int, src *float32, lds int, dst *float32, ldd int) {
 		transposeSquaresGo(k, src, lds, dst, ldd)
 		return
 	}
-	turnSquaresNeon(k, src, lds, dst, ldd)
+	transposeSquaresNeon(k, src, lds, dst, ldd)
 }
 
 func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {

@@ -12701,8 +12701,8 @@ loop:
 	BGT group
 	RET
 
-// func turnSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int): 6 vector registers, 12 general
-TEXT ·turnSquaresNeon(SB), NOSPLIT, $0-40
+// func transposeSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int): 6 vector registers, 12 general
+TEXT ·transposeSquaresNeon(SB), NOSPLIT, $0-40
 	MOVD k+0(FP), R0
 	MOVD src+8(FP), R1
 	MOVD lds+16(FP), R2

@@ -158,7 +158,7 @@ func packTransposedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *
 func packQuadsBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32)
 
 //go:noescape
-func turnSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int)
+func transposeSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int)
 
 //go:noescape
 func packStraightNeon(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int)

@@ -146,7 +146,7 @@ func packQuads(file *a64.File) {
 
 // transposeSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 4.
 func transposeSquares(file *a64.File) {
-	f := file.Func("turnSquaresNeon", "func(k int, src *float32, lds int, dst *float32, ldd int)")
+	f := file.Func("transposeSquaresNeon", "func(k int, src *float32, lds int, dst *float32, ldd int)")
 	k, src, lds, dst, ldd := f.Param("k"), f.Param("src"), f.Param("lds"), f.Param("dst"), f.Param("ldd")
 	f.LSLI(lds, lds, 2)
 	f.LSLI(ldd, ldd, 2)
@@ -166,7 +166,7 @@ func transposeSquares(file *a64.File) {
 	for i := range r {
 		f.LDpost(r[i], p[i], 16)
 	}
-	for _, v := range turn(f, r) {
+	for _, v := range transpose(f, r) {
 		f.ST(v, to, 0)
 		f.ADD(to, to, ldd)
 	}
