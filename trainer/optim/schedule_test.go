@@ -16,7 +16,7 @@ func TestSchedulerArgumentsAreChecked(t *testing.T) {
 		{"polynomial", map[string]any{"power": "two"}, "lr_scheduler_kwargs.power: must be a number"},
 		{"polynomial", map[string]any{"lr_end": 1.0}, "lr_end 1 must be below learning_rate 5e-05"},
 		{"cosine_with_min_lr", nil, "requires min_lr or min_lr_rate"},
-		{"warmup_stable_decay", nil, "num_decay_steps: is needed"},
+		{"warmup_stable_decay", nil, "num_decay_steps: is required"},
 		{"warmup_stable_decay", map[string]any{"num_decay_steps": 4, "decay_type": "cubic"}, "decay_type must be"},
 		{"inverse_sqrt", map[string]any{"timescale": -100}, "lr_scheduler_kwargs.timescale: must not be negative, got -100"},
 		{"polynomial", map[string]any{"power": -3}, "lr_scheduler_kwargs.power: must not be negative, got -3"},
