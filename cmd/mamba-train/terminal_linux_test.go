@@ -130,7 +130,7 @@ func TestTerminal_chat(t *testing.T) {
 	}
 	got := onTerminal(t, "/nope\nA friend\n/save /dev\n/quit\n", "generate", "--model", dir, "--chat", "-n", "200", "--ignore-eos")
 	for _, want := range []string{
-		"(?m)^Type a message", "(?m)^> warning: unknown command /nope: /help lists the commands; put a space before / to\n +send it as a message$",
+		"(?m)^Type a message", "(?m)^> warning: unknown command /nope: /help lists the commands; put a space before /\n +to send it as a message$",
 		"stopped after 200 tokens", "warning: /save /dev: the file exists; choose another name",
 	} {
 		if !regexp.MustCompile(want).MatchString(got) {
