@@ -105,7 +105,7 @@ func outcome(t *testing.T, dir string) []byte {
 	return all
 }
 
-// checkResumes checks that a run that stops after each of the steps and resumes has the result of the straight run.
+// checkResumes checks that a run that stops after each of the steps and resumes has the result of the uninterrupted run.
 func checkResumes(t *testing.T, stops ...int) {
 	t.Helper()
 	straight := t.TempDir()
@@ -115,7 +115,7 @@ func checkResumes(t *testing.T, stops ...int) {
 		newLoRARun(t).run(t, dir, checkpoint.Fresh, stop)
 		newLoRARun(t).run(t, dir, checkpoint.Resume, 0)
 		if !bytes.Equal(outcome(t, dir), outcome(t, straight)) {
-			t.Errorf("stopped after step %d: not the result of the straight run", stop)
+			t.Errorf("stopped after step %d: not the result of the uninterrupted run", stop)
 		}
 	}
 }

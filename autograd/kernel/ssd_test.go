@@ -103,7 +103,7 @@ func checkMatGrad(t *testing.T, name string, m Mat[float64], grad []float64, los
 }
 
 // chunkTol bounds the error of the chunked form against the recurrence in float64, relative to each result's rms: sums
-// of some hundred terms, each rounded to 1e-16.
+// of several hundred terms, each rounded to 1e-16.
 const chunkTol = 1e-12
 
 // In float64, chunks of one row, a few rows, 64 rows and the whole document equal the recurrence, forward and backward.

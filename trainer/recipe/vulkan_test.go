@@ -80,7 +80,7 @@ func (k stepKind) program(t *testing.T, dir string, device bool) (*ag.Program, [
 }
 
 // deviceTolerance is the maximum difference between a gradient and the CPU's, relative to its largest element: it
-// allows for float32 sums of some hundred terms in a different order, through two layers. With bfloat16 weights, the
+// allows for float32 sums of several hundred terms in a different order, through two layers. With bfloat16 weights, the
 // CPU may round activations too.
 const deviceTolerance, deviceToleranceBF16 = 2e-5, 0.03
 
