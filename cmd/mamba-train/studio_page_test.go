@@ -98,7 +98,7 @@ func TestStudioPage(t *testing.T) {
 	enter(t, ctx, "find", " ")
 	enter(t, ctx, "field-train.learning_rate", "2e-3")
 	enter(t, ctx, "field-train.max_steps", "1000000") // longer than the test
-	seen(t, ctx, ".side", "Memory: at most about")
+	seen(t, ctx, ".side", "Memory: up to about")
 	seen(t, ctx, ".side", "Time: about")
 	seen(t, ctx, ".side pre", "max_steps: 1000000")
 	studiotest.Check(t, ctx, axe, "the form")
