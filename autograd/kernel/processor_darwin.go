@@ -14,7 +14,7 @@ func ReadProcessor() Processor {
 	return p
 }
 
-// sysctl returns a number that the system reports, or 0 if there is none with that name.
+// sysctl returns a number that the system reports, or 0 if it does not report the name.
 func sysctl(name string) int {
 	v, err := unix.SysctlUint32(name)
 	if err != nil {

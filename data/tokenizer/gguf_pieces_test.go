@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +103,7 @@ func TestLoadGGUF_refusesPieces(t *testing.T) {
 		`makes "éa" of "é" and "a"`:     {Tokens: []string{"a", "éa"}, Types: []int32{1, 1}},
 		"has 1 types for 2 tokens":      {Tokens: []string{"a", "b"}, Types: []int32{1}},
 		`makes "▁x" of "▁" and "x"`:     {Tokens: []string{"a", "▁x"}, Types: []int32{1, 4}},
-		"has a score that is not a num": {Tokens: []string{"a"}, Types: []int32{1}, Scores: []float32{nan()}},
+		"has a score that is not a num": {Tokens: []string{"a"}, Types: []int32{1}, Scores: []float32{float32(math.NaN())}},
 	} {
 		refuses(t, want, g.set)
 	}
@@ -120,12 +121,6 @@ func refuses(t *testing.T, want string, set func(w *gguf.Writer)) {
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v, want %q", err, want)
 	}
-}
-
-// nan returns a number that is none.
-func nan() float32 {
-	zero := float32(0)
-	return zero / zero
 }
 
 // A stream of tokens decodes to llama.cpp's text, which lacks only the space that was put before it.

@@ -22,7 +22,7 @@ type Loop[R any] interface {
 }
 
 // Kernel describes func Name(n int, Slices… *float32, Scalars… float32) Result, a loop over n elements, n a multiple of 16. Lists are
-// separated by commas. Strided, if not empty, is one of the slices: w stands for the slices w, w1, w2, w3, each ldw elements after the
+// separated by commas. Strided, if not empty, is one of the slices: w then means the slices w, w1, w2, w3, each ldw elements after the
 // previous one, where ldw is an additional, last argument.
 type Kernel[R any] struct {
 	Name, Slices, Scalars, Result, Strided string
