@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// One step of AdamW, see package kernel's adamw_ref.go.
+// One step of AdamW, as in package kernel's adamw_ref.go.
 layout(local_size_x = 256) in;
 layout(push_constant) uniform Arguments {
 	Floats w, m, v, g;

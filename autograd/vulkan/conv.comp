@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y(t, c) = act(s(t, c)).
+// The forward pass of the convolution: y(t, c) = act(s(t, c)).
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats y, x, w, bias, carry;

@@ -1,20 +1,20 @@
-// The causal depthwise convolution, see package kernel's conv_ref.go: the pre-activation is
+// The causal depthwise convolution, as in package kernel's conv_ref.go. The pre-activation is
 //
 //	s(t, c) = bias(c) + Σ_j w(c, j)·x(t−K+1+j, c)
 //
-// where rows before the document's first are zeros, and rows before the batch come from carry (K−1, d), or are zeros without one.
+// where rows before the start of the document are zero. Rows before the batch come from carry (K−1, d), or are zero if it is absent.
 layout(constant_id = 0) const int K = 4;
 layout(constant_id = 1) const uint ACT = 1;
 
 const uint IDENTITY = 0, SILU = 1, GELU = 2, GELU_TANH = 3, RELU = 4, TANH = 5, SIGMOID = 6;
 
-// GLSL promises little about tanh.
+// tanh_ replaces GLSL's tanh, whose precision is hardly specified.
 float tanh_(float x) {
 	float e = exp(-2.0 * abs(x));
 	return sign(x) * (1.0 - e) / (1.0 + e);
 }
 
-// erf by Abramowitz & Stegun 7.1.26, within 1.5e-7.
+// erf_ approximates erf with formula 7.1.26 of Abramowitz & Stegun. The absolute error is at most 1.5e-7.
 float erf_(float x) {
 	float t = 1.0 / (1.0 + 0.3275911 * abs(x));
 	float p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
@@ -53,7 +53,7 @@ float derivative(float x) {
 
 // The shaders that include this declare w, bias, carry, x, ldx, d and first.
 
-// tap returns input row t of channel c for a row whose document starts at row start.
+// tap returns input row t of channel c, as seen from a row whose document starts at row start.
 float tap(int t, int start, uint c) {
 	if (t < start) return 0.0;
 	if (t >= 0) return x.v[t * ldx + c];

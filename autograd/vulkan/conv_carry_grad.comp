@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// The gradients that pass between batches, a thread for each channel: that of the convolution to its carry, and that of its tail to
-// the rows it copies. dcarry, dx and dtail (K−1, d) may be absent.
+// The gradients that pass between batches: the convolution's gradient with respect to carry, and the gradient of the tail with
+// respect to the rows copied into it. One thread computes each channel. dcarry (K−1, d), dx and dtail (K−1, d) may be absent.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats dx, dy, x, w, bias, carry, dcarry, dtail;
@@ -12,7 +12,7 @@ layout(push_constant) uniform Arguments {
 };
 #include "conv.glsl"
 
-// forward_grad adds the gradients of the rows that read the carry.
+// forward_grad adds to dcarry the gradients from the rows that read carry.
 void forward_grad(uint c) {
 	for (int t = 0; t < min(int(rows), K - 1); t++) {
 		float g = dy.v[t * lddy + c] * derivative(sum_taps(t, c));
@@ -21,7 +21,7 @@ void forward_grad(uint c) {
 	}
 }
 
-// tail_grad adds the gradient of each row that was copied.
+// tail_grad adds the gradient of each row that was copied to the tail.
 void tail_grad(uint c) {
 	for (int i = 0; i < K - 1; i++) {
 		int t = int(rows) - K + 1 + i;

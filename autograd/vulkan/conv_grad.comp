@@ -1,12 +1,12 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// A thread takes one channel back through ROWS rows. It computes g(t) = dy·act′(s) again for the rows after its own that read
-// them, so that no thread waits for another:
+// The backward pass of the convolution. Each thread computes one channel of ROWS rows:
 //
-//	dx(t) += Σ_j w(j)·g(t+K−1−j)
+//	dx(t) += Σ_j w(j)·g(t+K−1−j)  with g(t) = dy·act′(s)
 //
-// part (blocks, d, K+1), if present, receives the shares of dw and, last, of db.
+// It recomputes g for the K−1 rows after its own, which read its rows, so that threads need not wait for each other.
+// part (blocks, d, K+1), if present, receives the block's partial sums of dw, followed by that of db.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats dx, dy, x, w, bias, carry, part;
@@ -21,7 +21,7 @@ void main() {
 	uint c = gl_WorkGroupID.x * 64 + gl_LocalInvocationID.x, block = gl_WorkGroupID.y;
 	if (c >= d) return;
 	int t0 = int(block) * ROWS, t1 = min(int(rows), t0 + ROWS);
-	float dw[K], db = 0.0, g[K]; // g[i] is that of row t+i
+	float dw[K], db = 0.0, g[K]; // g[i] belongs to row t+i
 	for (int j = 0; j < K; j++) dw[j] = g[j] = 0.0;
 	for (int t = min(int(rows), t1 + K - 1) - 1; t >= t0; t--) {
 		for (int i = K - 1; i > 0; i--) g[i] = g[i - 1];
@@ -31,7 +31,7 @@ void main() {
 		float sum = 0.0;
 		for (int i = 0; i < K; i++) {
 			dw[i] = fma(g[0], tap(t - K + 1 + i, start, c), dw[i]);
-			// Row t+i reads row t if both are of one document.
+			// Row t+i reads row t if both belong to the same document.
 			if (t + i < int(rows) && first.v[t + i] <= t) sum = fma(w.v[c * K + K - 1 - i], g[i], sum);
 		}
 		db += g[0];

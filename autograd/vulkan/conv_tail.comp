@@ -1,15 +1,15 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// tail (K−1, d): the last K−1 inputs of the last document, zeros where it is shorter; a thread for each channel. It may be carry:
-// a row is read before it is overwritten.
+// tail (K−1, d) receives the last K−1 input rows of the last document, padded in front with zeros. One thread computes each channel.
+// tail may be the same array as carry, because each row is read before it is overwritten.
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const int K = 4;
 layout(push_constant) uniform Arguments {
 	Floats tail, x, carry;
 	uint ldx;
 	uint rows, d;
-	int start; // of the last document
+	int start; // first row of the last document
 };
 void main() {
 	uint c = gl_WorkGroupID.x * 64 + gl_LocalInvocationID.x;

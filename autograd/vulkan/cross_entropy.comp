@@ -1,9 +1,10 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// For each row of logits (rows, v), a group each: nll = log Σ exp − (1−ε)·target − ε·mean; dlogits, if present, receives the
-// gradient of scale·Σ nll, and may be logits; hits, if present, receives 1 where the first of the largest logits is the target.
-// A row with a negative target is ignored.
+// Cross-entropy with label smoothing. One group computes each row of logits (rows, v): nll = log Σ exp − (1−ε)·target − ε·mean.
+// dlogits, if present, receives the gradient of scale·Σ nll; it may be the same array as logits. hits, if present, is set to 1 for
+// a row in which the target is the first of the largest logits, else to 0. Rows with a negative target are ignored: all their
+// results are 0.
 const uint GROUP = 256;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;
@@ -15,7 +16,7 @@ layout(push_constant) uniform Arguments {
 	float scale, smoothing;
 };
 
-// first_largest is 1 if the target is the first column with the row's largest logit. Groups count columns that beat it.
+// first_largest returns 1 if the target is the first column with the row's largest logit, else 0.
 float first_largest(uint row, int target) {
 	float hit = logits.v[row * ldlogits + target], better = 0.0;
 	for (uint j = gl_LocalInvocationID.x; j < v; j += GROUP) {
@@ -28,7 +29,7 @@ float first_largest(uint row, int target) {
 void main() {
 	uint row = gl_WorkGroupID.x, i = gl_LocalInvocationID.x, at = row * ldlogits;
 	int target = targets.v[row];
-	if (target < 0) { // the same for the whole group
+	if (target < 0) { // uniform within the group
 		if (i == 0) nll.v[row] = 0.0;
 		if (i == 0 && present(hits)) hits.v[row] = 0.0;
 		if (present(dlogits))
@@ -54,7 +55,7 @@ void main() {
 	}
 	if (i == 0) nll.v[row] = largest + log(exps) - (1.0 - smoothing) * logits.v[at + target] - smoothing * mean;
 	if (!present(dlogits)) return;
-	barrier(); // the target's logit has been read
+	barrier(); // dlogits may overwrite logits, so wait until the target's logit has been read
 	float k = scale / exps, uniform_part = scale * smoothing / float(v);
 	for (uint j = i; j < v; j += GROUP) {
 		float g = k * exp(logits.v[at + j] - largest) - uniform_part;

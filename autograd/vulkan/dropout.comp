@@ -1,13 +1,13 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y = x with a share of its elements set to zero and the others multiplied by keep. Element j of row r is dropped if the upper half
-// of splitmix.Derive(seed, r·cols + j) is below limit, bit for bit as on the host. 64-bit integers are pairs of 32 bits, the
-// lower half first: many devices have no others. y may be x.
+// y is x with some elements set to zero and the others multiplied by keep. Element j of row r is dropped if the upper half of
+// splitmix.Derive(seed, r·cols + j) is below limit, so the host and the device drop the same elements. Many devices lack 64-bit
+// integers, so they are represented by pairs of 32-bit integers, lower half first. y may be the same array as x.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats y, x;
-	Ints numbers; // of the rows
+	Ints numbers; // row numbers r
 	uvec2 seed;
 	uint ldy, ldx;
 	uint cols, limit;
@@ -28,7 +28,7 @@ uvec2 multiply64(uvec2 a, uvec2 b) {
 // xor_shift returns a ^ a>>n for n < 32.
 uvec2 xor_shift(uvec2 a, uint n) { return a ^ uvec2(a.x >> n | a.y << (32 - n), a.y >> n); }
 
-// derive_high returns the upper half of splitmix.Derive(seed, id): Mix, turned left by 17.
+// derive_high returns the upper half of splitmix.Derive(seed, id), which is Mix rotated left by 17 bits.
 uint derive_high(uvec2 id) {
 	uvec2 z = add64(seed, multiply64(id, uvec2(0x7f4a7c15u, 0x9e3779b9u)));
 	z = multiply64(xor_shift(z, 30), uvec2(0x1ce4e5b9u, 0xbf58476du));

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y (rows, cols) = x, y = y + x or y = y + b in each row, as OPERATION says.
+// y (rows, cols) is set to x, y + x, or y + b with b added to each row, depending on OPERATION.
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint OPERATION = 0;
 layout(push_constant) uniform Arguments {

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y (rows, cols) = value.
+// y (rows, cols) is filled with value.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats y;

@@ -1,7 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// With v = y·silu(z), o = w∘v / √(mean(v²) + eps), where the mean is over width channels; a group of threads for each. o may be y.
+// The gated RMS norm: o = w∘v / √(mean(v²) + eps) with v = y·silu(z). The mean is over width channels, each computed by one group of
+// threads. o may be the same array as y.
 const uint GROUP = 128;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;

@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// The gradients of gated_norm, see package kernel's gatednorm_ref.go. inverse (rows, groups), if present, receives
-// s = 1/√(mean(v²) + eps); dy and dz may be absent.
+// The gradients of gated_norm with respect to y and z, as in package kernel's gatednorm_ref.go. inverse (rows, groups), if present,
+// receives s = 1/√(mean(v²) + eps). dy and dz may be absent.
 const uint GROUP = 128;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;

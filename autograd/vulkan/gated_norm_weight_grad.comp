@@ -1,7 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// part[b] (d) = Σ do∘v·s over 64 rows, where inverse (rows, groups) has s.
+// The gradient of gated_norm with respect to w, in parts: part[b] (d) is Σ do∘v·s over 64 rows, where s is read from
+// inverse (rows, groups).
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats part, do_, y, z, inverse;

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y(i, j) = table(ids(i), j), or with COLUMNS table(j, ids(i)). With BF16 the table is bfloat16.
+// y(i, j) = table(ids(i), j), or table(j, ids(i)) if COLUMNS is set. If BF16 is set, the table is bfloat16.
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const bool COLUMNS = false;
 layout(constant_id = 1) const bool BF16 = false;

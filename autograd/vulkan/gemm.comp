@@ -1,10 +1,11 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// c (m, n) = alpha·op(a)·op(b) + alpha2·op(a2)·op(b2) + bias, or added to c. op(a) is (m, k): a, or with TA its transpose;
-// op(b) is (k, n): b, or with TB its transpose. The second product is an adapter's: it only lengthens the sum.
+// c (m, n) is set to alpha·op(a)·op(b) + alpha2·op(a2)·op(b2) + bias, or that is added to c. op(a) is (m, k): a, or its transpose
+// if TA is set. op(b) is (k, n): b, or its transpose if TB is set. The second product is an adapter's; its sum over k2 continues
+// the sum over k.
 //
-// With more than one group in z, each takes part steps of the sum, and c is (groups, m, n), which sum_parts adds up.
+// With more than one group in z, each group sums part of the k steps. c is then (groups, m, n), and sum_parts adds the parts.
 layout(constant_id = 0) const uint BM = 64;
 layout(constant_id = 1) const uint BN = 64;
 layout(constant_id = 2) const uint BK = 16;
@@ -12,7 +13,7 @@ layout(constant_id = 3) const uint TM = 4;
 layout(constant_id = 4) const uint TN = 4;
 layout(constant_id = 5) const bool TA = false;
 layout(constant_id = 6) const bool TB = false;
-layout(constant_id = 7) const bool BF16 = false; // of b
+layout(constant_id = 7) const bool BF16 = false; // b is bfloat16
 layout(constant_id = 8) const uint UNROLLED = 16;
 layout(local_size_x_id = 9) in;
 layout(push_constant) uniform Arguments {

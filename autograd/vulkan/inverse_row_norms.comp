@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y(t) = 1/‖x(t)‖, and 0 where the row is zeros; a group for each row.
+// y(t) = 1/‖x(t)‖, or 0 if row t is zero. One group computes each row.
 const uint GROUP = 128;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;

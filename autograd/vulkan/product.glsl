@@ -1,17 +1,20 @@
-// Products of matrices by tiles. A group of threads makes BM × BN elements of the result, TM × TN in each thread. The operands
-// are functions of their place, brought to shared memory BK steps of the sum at a time.
+// Tiled matrix products. A group of threads computes a tile of BM × BN elements of the result, and each thread TM × TN of them.
+// The operands are functions of their indices. Their elements are copied to shared memory for BK steps of the sum at a time.
 //
-// A shader defines the constants, among them UNROLLED, which divides BK; TM and TN are multiples of four. It declares
+// A shader that includes this defines BM, BN, BK, TM, TN, and UNROLLED. TM and TN are multiples of four, and UNROLLED divides BK.
+// It declares
 //
-//	float left(uint i, uint l)     element i, l of the left operand
-//	float right(uint l, uint j)    element l, j of the right operand
+//	float left(uint i, uint l)     element (i, l) of the left operand
+//	float right(uint l, uint j)    element (l, j) of the right operand
 //
-// with i and j counted within the tile, and adds the products with PRODUCT(from, to, left, left_down, right, right_down). Operands
-// are 0 outside their bounds. left_down and right_down say that neighbors in memory are neighbors in i, and in l: threads read
-// in that order.
+// where i and j are relative to the tile, and both return 0 out of bounds. PRODUCT(from, to, left, left_down, right, right_down)
+// adds the products of steps from to to−1. left_down is true if consecutive i are adjacent in memory, and right_down if
+// consecutive l are: threads read in that order.
 //
-// A thread's rows and columns come in fours, which it reads from shared memory at once.
-const uint LEFT_STRIDE = BM / 4 + 1, RIGHT_STRIDE = BN / 4 + 1; // in vectors; the odd one keeps writes in different banks
+// A thread's rows and columns come in groups of four, so that it reads vectors from shared memory.
+
+// The strides are in vectors. Each is one more than the tile needs, so that writes fall into different banks.
+const uint LEFT_STRIDE = BM / 4 + 1, RIGHT_STRIDE = BN / 4 + 1;
 shared vec4 left_tile[BK * LEFT_STRIDE];
 shared vec4 right_tile[BK * RIGHT_STRIDE];
 float tile[TM * TN];
@@ -22,11 +25,11 @@ void clear_tile() {
 	[[unroll]] for (uint e = 0; e < TM * TN; e++) tile[e] = 0.0;
 }
 
-// row and column of the tile for element (a, b) of the thread.
+// tile_row and tile_column return where element (a, b) of the thread is in the group's tile.
 uint tile_row(uint a) { return (a / 4 * DOWN + gl_LocalInvocationID.x / ACROSS) * 4 + a % 4; }
 uint tile_column(uint b) { return (b / 4 * ACROSS + gl_LocalInvocationID.x % ACROSS) * 4 + b % 4; }
 
-// multiply_step adds step l of those in shared memory.
+// multiply_step adds the products of step l in shared memory.
 void multiply_step(uint l) {
 	vec4 x[TM / 4], y[TN / 4];
 	[[unroll]] for (uint a = 0; a < TM / 4; a++) x[a] = left_tile[l * LEFT_STRIDE + tile_row(4 * a) / 4];
@@ -35,7 +38,7 @@ void multiply_step(uint l) {
 		[[unroll]] for (uint b = 0; b < TN; b++) tile[a * TN + b] = fma(x[a / 4][a % 4], y[b / 4][b % 4], tile[a * TN + b]);
 }
 
-// multiply_tiles adds all steps, UNROLLED of them without a loop.
+// multiply_tiles adds the products of all steps in shared memory, with the loop unrolled UNROLLED times.
 void multiply_tiles() {
 	[[dont_unroll]] for (uint l = 0; l < BK; l += UNROLLED) {
 		[[unroll]] for (uint u = 0; u < UNROLLED; u++) multiply_step(l + u);

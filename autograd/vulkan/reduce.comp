@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// part[b] = Σ f(x) over block elements of x (n), where f is x², the number of elements that are NaN or infinite, or x itself, as
-// OPERATION says; a group for each block.
+// part[b] is a sum over block elements of x (n): of x², of x, or of 1 for each element that is NaN or infinite, depending on
+// OPERATION. One group computes each block.
 const uint GROUP = 256;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;
@@ -13,7 +13,7 @@ layout(push_constant) uniform Arguments {
 };
 const uint SQUARES = 0, NOT_FINITE = 1, PLAIN = 2;
 
-// The exponent tells NaN and infinity. Comparisons may be compiled as if there were none.
+// finite looks at the exponent bits, because the compiler may assume in comparisons that no value is NaN or infinite.
 bool finite(float value) { return (floatBitsToUint(value) & 0x7f800000u) != 0x7f800000u; }
 
 void main() {

@@ -1,9 +1,9 @@
-// Sums over the GROUP invocations of a group, in an order that depends on GROUP alone.
+// Sums and maxima over the GROUP threads of a group. The order of the additions depends on GROUP alone.
 shared float partial[GROUP];
 
 float group_sum(float x) {
 	uint i = gl_LocalInvocationID.x;
-	barrier(); // until the sum before has been read
+	barrier(); // wait until the previous result has been read
 	partial[i] = x;
 	barrier();
 	[[unroll]] for (uint half_ = GROUP / 2; half_ > 0; half_ /= 2) {

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y = x / √(mean(x²) + eps) ∘ w, a group for each row. An absent w is ones. y may be x.
+// y = x / √(mean(x²) + eps) ∘ w. One group computes each row. If w is absent, it is taken to be 1. y may be the same array as x.
 const uint GROUP = 128;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;

@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// dx = s·(w∘dy − x·s²·mean(w∘dy∘x)) with s = 1/√(mean(x²) + eps), or added to dx, a group for each row; inverse, if present,
-// receives s. An absent w is ones. dx may be absent, or dy.
+// dx is set to s·(w∘dy − x·s²·mean(w∘dy∘x)) with s = 1/√(mean(x²) + eps), or that is added to dx. One group computes each row.
+// inverse, if present, receives s. If w is absent, it is taken to be 1. dx may be absent, or the same array as dy.
 const uint GROUP = 128;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// part[b] (m) = Σ dy∘x·s over 64 rows, where inverse has the rows' s.
+// The gradient of rmsnorm with respect to w, in parts: part[b] (m) is Σ dy∘x·s over 64 rows, where s is read from inverse (rows).
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats part, dy, x, inverse;

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y(t, i) = x(t, i)·a(i)·b(i), or added to y. y may be x.
+// y(t, i) is set to x(t, i)·a(i)·b(i), or that is added to y. y may be the same array as x.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats y, x, a, b;

@@ -1,9 +1,10 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// From chunk to chunk, a thread for each channel and state: states[k] (d, n), what chunk k makes from zeros, becomes what comes into
-// it. With BACKWARD the last chunk comes first. start is what comes into the first one, end receives what leaves the last
-// one, or is added to; both may be absent.
+// The pass from chunk to chunk, with one thread for each channel and state. states[k] (d, n) is the state after chunk k, starting from
+// zero, and is replaced by the state before chunk k. start is the state before the first chunk. The state after the last chunk is
+// stored in end or added to it. Both may be absent. If BACKWARD is set, the states are gradients, and the pass runs from the last
+// chunk to the first.
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint N = 16;
 layout(constant_id = 1) const bool BACKWARD = false;

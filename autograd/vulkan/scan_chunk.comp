@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "scan.glsl"
-// states: the state after each chunk from zeros. sums (chunks, d): S, or −1 where a document starts, which forgets what came
-// before.
+// states receives the state after each chunk, starting from zero. sums (chunks, d) receives S, or −1 if a document starts in the
+// chunk: then nothing passes from the state before the chunk to the state after it.
 layout(push_constant) uniform Arguments {
 	Floats u, dt, b, a_log, states, sums;
 	Ints first;

@@ -2,7 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "scan.glsl"
-// states: the gradient that each chunk hands to the one before if nothing comes from the one after. sums as in scan_chunk.
+// states receives the gradient of the state before each chunk, if that of the state after it is zero. sums is as in scan_chunk.
 layout(push_constant) uniform Arguments {
 	Floats dy, dt, c, z, a_log, states, sums;
 	Ints first;
@@ -23,7 +23,7 @@ void main() {
 		if (present(z)) g *= silu(z.v[t * ldz + ch]);
 		sum += delta;
 		EACH_STATE(j) lambda[j] = exp(delta * a[j]) * fma(g, element(c, ldc, t, j), lambda[j]);
-		if (first.v[t] == t) { // no gradient flows into the document before
+		if (first.v[t] == t) { // no gradient flows into the previous document
 			whole = false;
 			EACH_STATE(j) lambda[j] = 0.0;
 		}

@@ -2,10 +2,10 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "scan.glsl"
-// The gradients of one chunk, from the states before it and the gradients after it. With g = dy·silu(z) and λ the gradient of the
-// state, see package kernel's scan_ref.go. The states are computed again: first to the start of each ROWS rows, then ROWS
-// rows at a time, which stay in registers. What sums over states goes over a quad. dB and dC are sums over channels: they go
-// through shared memory, and leave as one part for each group of channels.
+// The gradients of one chunk, computed from the state before it and the gradient of the state after it. Package kernel's scan_ref.go
+// derives them, with g = dy·silu(z) and λ for the gradient of the state. The states are recomputed in two steps: first the state
+// before each block of ROWS rows, then those of one block at a time, which stay in registers. Sums over states are taken over the
+// quad. dB and dC are sums over channels: they are added in shared memory, and each group of channels writes one part.
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats u, dt, b, c, z, a_log, skip, saved, after, dy, du, ddt, dz, part, da, dskip;
 	Ints first;
@@ -17,22 +17,22 @@ const uint ROWS = 8;
 const uint BLOCKS = CHUNK / ROWS;
 shared float shares[ROWS * CHANNELS * 2 * N]; // of dB and dC
 
-uint ch;     // the thread's channel, or the last if there is none
+uint ch;     // the thread's channel, or the last channel if !there
 bool there;  // the thread has a channel
-uint t0, t1; // the chunk's rows
+uint t0, t1; // the chunk's rows are t0 to t1−1
 float a[Q], h[(ROWS + 1) * Q], lambda[Q], da[Q], dskip;
 
 bool starts(uint t) { return g.first.v[t] == int(t); }
 float delta(uint t) { return softplus(g.dt.v[t * g.lddt + ch]); }
 float skip() { return present(g.skip) ? g.skip.v[ch] : 0.0; }
 
-// advance returns state j after row t, from h before it.
+// advance returns state j after row t, given h, the state before it.
 float advance(uint t, uint j, float h) {
 	float step = delta(t), keep = starts(t) ? 0.0 : exp(step * a[j]);
 	return fma(keep, h, step * g.u.v[t * g.ldu + ch] * element(g.b, g.ldb, t, j));
 }
 
-// gate_grad writes dz of row t, whose state after it is h[r + 1], and returns dy·silu(z).
+// gate_grad writes dz of row t and returns its dy·silu(z). h[r + 1] is the state after the row.
 float gate_grad(uint t, uint r) {
 	float gy = g.dy.v[t * g.lddy + ch];
 	if (!present(g.z)) return gy;
@@ -43,7 +43,7 @@ float gate_grad(uint t, uint r) {
 	return gy * silu(gate);
 }
 
-// share writes the thread's share of dB and dC for row r of the block and state j.
+// share stores what the thread adds to dB and dC for row r of the block and state j.
 void share(uint r, uint j, float db, float dc) {
 	if (!has(j)) return;
 	uint at = (r * CHANNELS + gl_LocalInvocationID.x / 4) * 2 * N + state(j);
@@ -51,10 +51,10 @@ void share(uint r, uint j, float db, float dc) {
 	shares[at + N] = there ? dc : 0.0;
 }
 
-// row takes the gradient back over row t, which is row r of the block.
+// row computes the gradients of row t, which is row r of the block.
 void row(uint t, uint r) {
 	float gy = gate_grad(t, r), u = g.u.v[t * g.ldu + ch], raw = g.dt.v[t * g.lddt + ch], step = softplus(raw);
-	float keep = starts(t) ? 0.0 : 1.0; // no gradient flows into the document before
+	float keep = starts(t) ? 0.0 : 1.0; // no gradient flows into the previous document
 	float sum_b = 0.0, sum_a = 0.0;
 	dskip = fma(gy, u, dskip);
 	EACH_STATE(j) {
@@ -73,7 +73,7 @@ void row(uint t, uint r) {
 	if (present(g.ddt)) store(g.ddt, t * g.ldddt + ch, fma(sum_b, u, sum_a) * softplus_grad(raw), g.mode_dt);
 }
 
-// sum_shares writes the group's part of dB and dC for ROWS rows from s on.
+// sum_shares writes the group's part of dB and dC for ROWS rows, starting with row s.
 void sum_shares(uint s) {
 	barrier();
 	for (uint e = gl_LocalInvocationID.x; e < ROWS * 2 * N; e += 4 * CHANNELS) {
@@ -91,7 +91,7 @@ void main() {
 	t0 = chunk() * CHUNK;
 	t1 = min(g.rows, t0 + CHUNK);
 	dskip = 0.0;
-	float before[BLOCKS * Q]; // the states before each block of rows; not in registers, so that the blocks need no code of their own
+	float before[BLOCKS * Q]; // the states before each block; not in registers, so that all blocks can share one loop
 	EACH_STATE(j) {
 		a[j] = decay_rate(g.a_log, ch, j);
 		h[j] = load(g.saved, g.d, ch, j);
@@ -105,7 +105,7 @@ void main() {
 	}
 	[[dont_unroll]] for (int i = int(BLOCKS) - 1; i >= 0; i--) {
 		uint s = t0 + i * ROWS;
-		if (s >= t1) continue; // the same for the whole group
+		if (s >= t1) continue; // uniform within the group
 		EACH_STATE(j) h[j] = before[i * Q + j];
 		[[unroll]] for (uint r = 0; r < ROWS; r++) { EACH_STATE(j) h[(r + 1) * Q + j] = advance(min(s + r, g.rows - 1), j, h[r * Q + j]); }
 		[[unroll]] for (int r = int(ROWS) - 1; r >= 0; r--)

@@ -2,7 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "scan.glsl"
-// y, from the states before the chunks. z and skip may be absent.
+// y is computed from the states before the chunks. z and skip may be absent.
 layout(push_constant) uniform Arguments {
 	Floats y, u, dt, b, c, z, a_log, skip, states;
 	Ints first;

@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// Adds rows of x to rows of y, or with COLUMNS to columns, those of one id in their order. The host has sorted them: group s takes
-// rows order(starts(s)) … order(starts(s+1)−1), all of them for ids(s).
+// Rows of x are added to rows of y, or to its columns if COLUMNS is set. The host sorts the rows by id: group s adds rows
+// order(starts(s)) to order(starts(s+1)−1) of x, in this order, to row ids(s) of y.
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const bool COLUMNS = false;
 layout(push_constant) uniform Arguments {

@@ -1,42 +1,45 @@
-// The state space duality in chunks of CHUNK rows, see package kernel's ssd.go and ssd_ref.go. Within a chunk, with s the sum of Δ·A
-// from its first row on, S the state before it, and G_ij = C_i·B_j,
+// The state space duality of package kernel's ssd.go and ssd_ref.go, in chunks of CHUNK rows. Let s_i be the sum of Δ·A over
+// the rows of a chunk up to row i, s_q that of its last row, S the state before the chunk, S' the state after it, and G_ij = C_i·B_j.
+// Four factors weight what flows
 //
-//	E_ij   = e^{s_i − s_j}   for j ≤ i of one document, else 0      from row j to row i
-//	into_i = e^{s_i}         if row i's document began before       from S to row i
-//	fade_j = e^{s_q − s_j}   if it is the last row's document       from row j to the state after the chunk
-//	all    = e^{s_q}         if no document starts in the chunk     from S to the state after the chunk
+//	E_ij   = e^{s_i − s_j}   from row j to row i, for j ≤ i in one document
+//	into_i = e^{s_i}         from S to row i, if row i's document began before the chunk
+//	fade_j = e^{s_q − s_j}   from row j to S', if row j and the last row are in one document
+//	all    = e^{s_q}         from S to S', if no document starts in the chunk
+//
+// They are 0 otherwise. Then
 //
 //	y_i = Σ_j G_ij·E_ij·Δ_j·x_j + into_i·S·C_i + D·x_i
 //	S'  = all·S + Σ_j fade_j·Δ_j·x_j·B_jᵀ
 //
-// are products of small matrices, which chunks and heads compute in parallel, but for one short pass from chunk to chunk:
+// are products of small matrices. All chunks and heads run in parallel, except for one short pass from chunk to chunk:
 //
-//	ssd_decay  Δ, s and all
+//	ssd_decay  Δ, s, and all
 //	ssd_gram   G
-//	ssd_state  the state after each chunk as if it began with zeros
+//	ssd_state  the state after each chunk, starting from zero
 //	ssd_carry  the state before each chunk
 //	ssd_out    y
 //
-// and backward, with γ = dy, Λ the gradient of S', K_ij = γ_i·x_j and u_j = Σ_i G_ij·E_ij·γ_i + fade_j·Λ·B_j,
+// The backward pass, with γ = dy, Λ the gradient of S', K_ij = γ_i·x_j, and u_j = Σ_i G_ij·E_ij·γ_i + fade_j·Λ·B_j, is
 //
 //	ssd_state, ssd_carry  Λ, from the last chunk to the first: Λ = all·Λ' + Σ_i into_i·γ_i·C_iᵀ
 //	ssd_pairs  W_ij = Σ_heads K_ij·E_ij·Δ_j, and V_ij = G_ij·E_ij·K_ij·Δ_j, the gradient of s_i − s_j
-//	ssd_x_grad  dx_j = Δ_j·u_j + D·γ_j, and products of rows of x and γ that other gradients want
+//	ssd_x_grad  dx_j = Δ_j·u_j + D·γ_j, and dot products of rows for the other gradients
 //	ssd_bc_grad  dC_i = Σ_j W_ij·B_j + Σ_heads into_i·Sᵀ·γ_i,  dB_j = Σ_i W_ij·C_i + Σ_heads fade_j·Δ_j·Λᵀ·x_j
-//	ssd_dt_grad  what remains, from the gradient of Δ·A: da_k = Σ_{j<k≤i} V_ij + …
+//	ssd_dt_grad  the gradients of dt, dt_bias, A_log, and D, from that of Δ·A: da_k = Σ_{j<k≤i} V_ij + …
 //
-// s is a sum of two floats, so that the difference of two neighbors is precise even where s is large.
+// s is stored as a sum of two floats, so that the difference of neighboring rows is accurate even if s is large.
 //
-// A shader that includes this declares g with the fields that it uses, among them s, s_low (rows, heads), first, rows and heads.
+// A shader that includes this declares g with the fields it uses, including s and s_low (rows, heads), first, rows, and heads.
 const uint CHUNK = 64;
 
-uint chunk, head; // that the group of threads computes
+uint chunk, head; // what the group of threads computes
 
 uint first_row() { return chunk * CHUNK; }
 uint last_row() { return min(g.rows, first_row() + CHUNK) - 1; }
 uint row_count() { return last_row() + 1 - first_row(); }
 
-// difference returns s_i − s_j for rows of the chunk.
+// difference returns s_i − s_j for rows i and j of the chunk.
 float difference(uint i, uint j) {
 	uint a = (first_row() + i) * g.heads + head, b = (first_row() + j) * g.heads + head;
 	return (g.s.v[a] - g.s.v[b]) + (g.s_low.v[a] - g.s_low.v[b]);

@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// dC_i = Σ_j W_ij·B_j + Σ_heads into_i·Sᵀ·γ_i, or with OF_B dB_j = Σ_i W_ij·C_i + Σ_heads fade_j·Δ_j·Λᵀ·x_j: then other is C, x is x
-// and states is Λ, else B, γ and S.
+// d receives dC_i = Σ_j W_ij·B_j + Σ_heads into_i·Sᵀ·γ_i. Then other is B, x is γ, and states is S. If OF_B is set, d receives
+// dB_j = Σ_i W_ij·C_i + Σ_heads fade_j·Δ_j·Λᵀ·x_j. Then other is C, x is x, and states is Λ.
 layout(constant_id = 1) const bool OF_B = false;
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats d, w, other, x, states, delta, s, s_low;
@@ -22,7 +22,7 @@ float weight(uint i, uint l) {
 }
 float other(uint l, uint j) { return column(j) < g.n ? g.other.v[(first_row() + l) * g.ldother + group() * g.n + column(j)] : 0.0; }
 
-// The group's heads lie one after the other: l counts their channels.
+// channels returns the second sum's left operand. l runs over the channels of all heads of the group.
 float channels(uint i, uint l) {
 	if (i >= row_count()) return 0.0;
 	head = group() * g.each + l / g.p;

@@ -1,14 +1,14 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// delta, s and s_low (rows, heads), and all (chunks, heads), a thread for each chunk and head.
+// delta, s, and s_low (rows, heads), and all (chunks, heads). One thread computes each chunk and head.
 layout(local_size_x = 64) in;
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats delta, s, s_low, all, dt, bias, a_log;
 	Ints first;
 	uint lddt;
 	uint rows, heads;
-	float least, most; // of Δ
+	float least, most; // limits of Δ
 };
 layout(push_constant) uniform Push { Arguments g; };
 #include "ssd.glsl"
@@ -22,7 +22,7 @@ void main() {
 	for (uint t = first_row(); t <= last_row(); t++) {
 		float delta = clamp(softplus(g.dt.v[t * g.lddt + head] + g.bias.v[head]), g.least, g.most);
 		precise float term = delta * a, next = sum + term, back = next - sum;
-		low += (sum - (next - back)) + (term - back); // what rounding took from next
+		low += (sum - (next - back)) + (term - back); // rounding error of next
 		sum = next;
 		uint at = t * g.heads + head;
 		g.delta.v[at] = delta;

@@ -1,13 +1,13 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// The gradients of dt, and the chunk's shares of those of dt_bias, A_log and D: da_log, dbias and dskip (chunks, heads). A group
-// of threads takes one head through one chunk. ddt may be absent. The gradient of the decay Δ·A at row k,
+// The gradient of dt, and each chunk's part of the gradients of dt_bias, A_log, and D: dbias, da_log, and dskip (chunks, heads). One
+// group of threads computes one head of one chunk. ddt may be absent. The gradient of Δ·A at row k is
 //
-//	da_k = Σ_{j<k≤i} V_ij + Σ_{i≥k} γ·into·S·C + Σ_{j<k} Δ·x·fade·Λ·B + all·⟨Λ, S⟩,
+//	da_k = Σ_{j<k≤i} V_ij + Σ_{i≥k} γ·into·S·C + Σ_{j<k} Δ·x·fade·Λ·B + all·⟨Λ, S⟩
 //
-// is a sum of what really passes through row k: differences of larger sums would be less precise. Then dΔ = A·da + x·u, and dt gets
-// dΔ·σ(dt + dt_bias) where Δ is within its limits.
+// which adds exactly the terms that pass through row k. Subtracting larger sums would be less accurate. Then dΔ = A·da + x·u, and the
+// gradient of dt is dΔ·σ(dt + dt_bias) if Δ is within its limits, else 0.
 const uint GROUP = 64;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;
@@ -17,27 +17,27 @@ layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats dots, states, after, delta, s, s_low;
 	Ints first;
 	uint ldddt, lddt;
-	uint rows, heads, size, tiles, mode; // size: elements of a head's state
+	uint rows, heads, size, tiles, mode; // size: number of elements of a head's state
 	float least, most;
 };
 layout(push_constant) uniform Push { Arguments g; };
 #include "ssd.glsl"
 shared float reach[GROUP], faded[GROUP], da[GROUP];
 
-// dot_of returns product number k of row t, see ssd_x_grad.
+// dot_of returns dot product k of row t, as computed by ssd_x_grad.
 float dot_of(uint k, uint t) {
 	float sum = 0.0;
 	for (uint x = 0; x < g.tiles; x++) sum += g.dots.v[((x * 4 + k) * g.rows + t) * g.heads + head];
 	return sum;
 }
 
-// slope returns the derivative of Δ. At the limits themselves it is that of softplus.
+// slope returns the derivative of Δ, which is 0 outside the limits. At a limit it is that of softplus.
 float slope(float raw) {
 	float delta = softplus(raw);
 	return delta < g.least || delta > g.most ? 0.0 : softplus_grad(raw);
 }
 
-// pairs returns Σ_{j<k≤i} V_ij for the thread's row k. First each thread sums a column from the last row up, in place.
+// pairs returns Σ_{j<k≤i} V_ij for the thread's row k. It first replaces column k of V by its running sums from the last row up.
 float pairs(uint k, uint rows) {
 	uint place = gl_WorkGroupID.x * CHUNK * CHUNK;
 	float sum = 0.0;
@@ -62,7 +62,7 @@ float across() {
 	return all * group_sum(sum);
 }
 
-// pass_through sets da to what passes through each row from the state before the chunk and to the state after it.
+// pass_through sets da to the second and third sums of da_k, those with the state before the chunk and the state after it.
 void pass_through(uint rows) {
 	float sum = 0.0;
 	for (int k = int(rows) - 1; k >= 0; k--) {

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// gram (chunks, groups, CHUNK, CHUNK): C_i·B_j.
+// gram (chunks, groups, CHUNK, CHUNK) receives G_ij = C_i·B_j.
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats gram, b, c, s, s_low;
 	Ints first;

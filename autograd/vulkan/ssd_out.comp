@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y, from the states before the chunks. skip is D, and may be absent.
+// y is computed from the states before the chunks. skip is D and may be absent.
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats y, x, c, gram, states, skip, delta, s, s_low;
 	Ints first;
@@ -15,12 +15,12 @@ uint column(uint j) { return gl_WorkGroupID.x * BN + j; }
 float gram(uint i, uint j) { return g.gram.v[((chunk * (g.heads / g.each) + head / g.each) * CHUNK + i) * CHUNK + j]; }
 float x(uint i, uint j) { return column(j) < g.p ? g.x.v[(first_row() + i) * g.ldx + head * g.p + column(j)] : 0.0; }
 
-// Within the chunk.
+// The operands of the first sum, over the rows of the chunk.
 float pairs(uint i, uint l) {
 	return i < row_count() ? gram(i, l) * between(i, l) * g.delta.v[(first_row() + l) * g.heads + head] : 0.0;
 }
 
-// From the state before.
+// The operands of the second product, with the state before the chunk.
 float reach(uint i, uint l) {
 	return i < row_count() ? into(i) * g.c.v[(first_row() + i) * g.ldc + head / g.each * g.n + l] : 0.0;
 }

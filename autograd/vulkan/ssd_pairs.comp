@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// For HEADS heads of a group: w (parts, chunks, groups, CHUNK, CHUNK), their share of W; and v (chunks, heads, CHUNK, CHUNK), the
-// gradient of s_i − s_j for j < i.
+// w (parts, chunks, groups, CHUNK, CHUNK) receives W in parts, each a sum over HEADS heads of a group. v (chunks, heads, CHUNK, CHUNK)
+// receives V, the gradient of s_i − s_j for j < i.
 layout(constant_id = 1) const uint HEADS = 4;
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats w, v, dy, x, gram, delta, s, s_low;

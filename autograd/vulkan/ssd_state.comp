@@ -1,13 +1,14 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// states (chunks, heads, p, n): Σ_j fade_j·Δ_j·x_j·B_jᵀ, or with BACKWARD Σ_i into_i·γ_i·C_iᵀ, where x is γ and b is C.
+// states (chunks, heads, p, n) receives Σ_j fade_j·Δ_j·x_j·B_jᵀ. If BACKWARD is set, x is γ, b is C, and states receives
+// Σ_i into_i·γ_i·C_iᵀ.
 layout(constant_id = 1) const bool BACKWARD = false;
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats states, x, b, delta, s, s_low;
 	Ints first;
 	uint ldx, ldb;
-	uint rows, heads, p, n, each; // each: heads of a group
+	uint rows, heads, p, n, each; // each: heads per group
 };
 layout(push_constant) uniform Push { Arguments g; };
 #include "ssd.glsl"

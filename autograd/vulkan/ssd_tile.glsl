@@ -1,10 +1,10 @@
-// Products of ssd.glsl, one tile for a group of threads.
+// The matrix products of ssd.glsl. Each group of threads computes one tile.
 const uint BM = 64, BN = 64, BK = 16, TM = 4, TN = 4;
 layout(constant_id = 0) const uint UNROLLED = 16;
 layout(local_size_x = 256) in;
 #include "product.glsl"
 
-// sum_rows adds up the columns of each row of values, in a fixed order. The sum of row i is returned to thread i.
+// sum_rows adds the elements of each row of the tile in a fixed order and returns the sum of row i to thread i.
 float sum_rows(float values[TM * TN]) {
 	barrier();
 	[[unroll]] for (uint a = 0; a < TM; a++) {

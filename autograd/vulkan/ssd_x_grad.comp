@@ -1,8 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// dx, unless it is absent, and four products of rows for each tile of columns: dots (tiles, 4, rows, heads) receives
-// γ·into·S·C, Δ·x·fade·Λ·B, x·u and γ·x.
+// dx, which may be absent, and four dot products for each row and tile of columns: dots (tiles, 4, rows, heads) receives
+// γ·into·S·C, Δ·x·fade·Λ·B, x·u, and γ·x.
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
 	Floats dx, dots, dy, x, b, c, gram, states, after, skip, delta, s, s_low;
 	Ints first;
@@ -20,18 +20,18 @@ float x(uint i, uint j) { return i < row_count() && column(j) < g.p ? g.x.v[(fir
 float dy(uint i, uint j) { return i < row_count() && column(j) < g.p ? g.dy.v[(first_row() + i) * g.lddy + head * g.p + column(j)] : 0.0; }
 uint element(uint l, uint j) { return (gl_WorkGroupID.z * g.p + column(j)) * g.n + l; }
 
-// From the state before: into·S·C.
+// The operands of into·S·C, from the state before the chunk.
 float reach(uint i, uint l) { return i < row_count() ? into(i) * g.c.v[(first_row() + i) * g.ldc + group() * g.n + l] : 0.0; }
 float state(uint l, uint j) { return column(j) < g.p ? g.states.v[element(l, j)] : 0.0; }
 
-// From the state after: fade·Λ·B.
+// The operands of fade·Λ·B, from the gradient of the state after the chunk.
 float faded(uint i, uint l) { return i < row_count() ? fade(i) * g.b.v[(first_row() + i) * g.ldb + group() * g.n + l] : 0.0; }
 float after(uint l, uint j) { return column(j) < g.p ? g.after.v[element(l, j)] : 0.0; }
 
-// Within the chunk: row i's share in row l.
+// pairs returns the weight with which row i contributes to row l.
 float pairs(uint i, uint l) { return i < row_count() ? gram(l, i) * between(l, i) : 0.0; }
 
-// dot writes product number k of each row.
+// dot_rows writes dot product k of each row: the sum of values over the tile's columns.
 void dot_rows(uint k, float values[TM * TN]) {
 	float sum = sum_rows(values);
 	uint i = gl_LocalInvocationID.x;

@@ -1,7 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// y (rows, cols) = Σ x[b] over the parts of x (parts, rows, width), from column from on, in ascending order, or added to y.
+// y (rows, cols) is set to Σ_b x[b], or that is added to y. x is (parts, rows, width), and only columns from to from+cols−1 of it are
+// used. Parts are added in ascending order.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats y, x;

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// x (n) = k·x, or 1/√x and 0 where x is 0, as OPERATION says.
+// x (n) is replaced by k·x or by 1/√x (0 if x is 0), depending on OPERATION.
 layout(local_size_x = 256) in;
 layout(constant_id = 0) const uint OPERATION = 0;
 layout(push_constant) uniform Arguments {
