@@ -56,7 +56,7 @@ func save(dir string, c Config, tensors []tensorInfo, o SaveOptions, source func
 		sources = append(sources, source(i, as))
 	}
 	if o.NotFinite != nil {
-		sources = weights.Watched(sources, o.NotFinite)
+		sources = weights.Watch(sources, o.NotFinite)
 	}
 	return intoDir(dir, func(tmp string) error {
 		if err := weights.SaveShards(tmp, sources, o.Metadata, o.ShardBytes); err != nil {

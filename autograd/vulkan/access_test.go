@@ -67,7 +67,7 @@ func (i *inspector) restore(c *call, b *block, before []uint32) {
 	copy(words, got)
 	b.eachSpan(c.writes, func(from, to uint64) { copy(got[from:to], before[from:to]) })
 	if !slices.Equal(got, before) {
-		i.faults = append(i.faults, c.shader.name+" wrote what it did not declare")
+		i.faults = append(i.faults, c.shader.name+" wrote memory that it did not declare")
 	}
 }
 
@@ -104,8 +104,8 @@ func TestDeclaredAccess(t *testing.T) {
 	}
 }
 
-// TestDeclaredAccess_finds checks that calls with a missing operand, or with reads and writes swapped, are found.
-func TestDeclaredAccess_finds(t *testing.T) {
+// TestDeclaredAccess_mistakes checks that calls with a missing operand, or with reads and writes swapped, are found.
+func TestDeclaredAccess_mistakes(t *testing.T) {
 	d, i := inspected(t)
 	x, y := made(t, d, 1, 2, 3), made(t, d, 4, 5, 6)
 	copied := func(declare func(c *call)) []float32 {
@@ -135,7 +135,7 @@ func TestDeclaredAccess_finds(t *testing.T) {
 		c.readVector(x)
 	})
 	if len(i.faults) != 1 || !strings.HasPrefix(i.faults[0], "elementwise wrote") {
-		t.Errorf("an undeclared write left %q", i.faults)
+		t.Errorf("after an undeclared write the faults are %q", i.faults)
 	}
 }
 

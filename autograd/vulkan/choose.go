@@ -14,7 +14,7 @@ import (
 
 // Options select a device.
 type Options struct {
-	// Name is part of the device's name, in any case, or its kind: discrete, integrated, virtual or software. If empty,
+	// Name is part of the device's name, in any case, or its kind: discrete, integrated, virtual, or software. If empty,
 	// the first device of the best kind is selected.
 	Name string
 	// Software allows software devices. Their results are correct, but they are far slower than running without a
@@ -38,16 +38,16 @@ func FromEnvironment(name string) Options {
 	return o
 }
 
-// Found is a device of this machine.
-type Found struct {
+// DeviceInfo describes a device of this machine.
+type DeviceInfo struct {
 	Name, Driver, Kind string
-	Version            string // of Vulkan
+	Version            string // supported version of Vulkan
 	Memory             uint64 // bytes on the device
-	Refused            string // why it cannot be used with these options, "" if it can
+	Refused            string // why it cannot be used with these options; "" if it can
 }
 
 // List returns the machine's devices in order of preference.
-func List(o Options) ([]Found, error) {
+func List(o Options) ([]DeviceInfo, error) {
 	instance, err := vk.Open(o.Library)
 	if err != nil {
 		return nil, explain(err)
@@ -57,11 +57,11 @@ func List(o Options) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make([]Found, len(list))
+	infos := make([]DeviceInfo, len(list))
 	for i, p := range list {
-		found[i] = Found{p.Name, p.Driver, p.Kind.String(), p.Version.String(), localMemory(p), o.refusal(p)}
+		infos[i] = DeviceInfo{p.Name, p.Driver, p.Kind.String(), p.Version.String(), localMemory(p), o.refusal(p)}
 	}
-	return found, nil
+	return infos, nil
 }
 
 // explain adds advice to an error from [vk.Open].
@@ -96,9 +96,9 @@ func (o Options) refusal(p *vk.PhysicalDevice) string {
 	case problem != "":
 		return problem
 	case p.Kind == vk.Software && !o.Software:
-		return "it is a software device, slower than the CPU path; MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows it"
+		return "it is a software device, which is slower than running without a device; MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows it"
 	case p.Limits.SharedMemory < sharedMemory || p.Limits.Invocations < groupSize || p.Limits.PushConstants < pushBytes:
-		return fmt.Sprintf("it has %d bytes of shared memory, groups of %d, and %d bytes of push constants: want %d, %d, and %d",
+		return fmt.Sprintf("it supports %d bytes of shared memory, %d invocations per group, and %d bytes of push constants; want at least %d, %d, and %d",
 			p.Limits.SharedMemory, p.Limits.Invocations, p.Limits.PushConstants, sharedMemory, groupSize, pushBytes)
 	case !o.named(p):
 		return fmt.Sprintf("%q matches neither its name nor its kind", o.Name)
@@ -106,10 +106,10 @@ func (o Options) refusal(p *vk.PhysicalDevice) string {
 	return ""
 }
 
-// Minimum limits that the shaders need. Vulkan guarantees 16 KiB, 128 and 128.
+// The limits that the shaders need. Vulkan guarantees only 16 KiB, 128, and 128.
 const (
 	sharedMemory = 16 << 10 // bytes
-	groupSize    = 256
+	groupSize    = 256      // invocations
 	pushBytes    = 128
 )
 

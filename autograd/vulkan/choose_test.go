@@ -29,9 +29,9 @@ func TestChoose(t *testing.T) {
 		{Options{}, "Big GPU", ""},
 		{Options{Name: "integrated"}, "Small GPU", ""},
 		{Options{Name: "small"}, "Small GPU", ""},
-		{Options{Name: "software"}, "", "llvmpipe: it is a software device, slower than the CPU path; MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows it"},
+		{Options{Name: "software"}, "", "llvmpipe: it is a software device, which is slower than running without a device; MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows it"},
 		{Options{Name: "pipe", Software: true}, "llvmpipe", ""},
-		{Options{Name: "old"}, "", "Old GPU: it has no buffer device addresses"},
+		{Options{Name: "old"}, "", "Old GPU: it does not support buffer device addresses"},
 		{Options{Name: "none"}, "", `Big GPU: "none" matches neither its name nor its kind`},
 	} {
 		p, err := c.o.choose(list)
@@ -90,7 +90,7 @@ func TestOpen_errors(t *testing.T) {
 	}
 	nowhere := filepath.Join(t.TempDir(), "none.json")
 	out := child(t, "TestOpenInChild", "VK_ICD_FILENAMES="+nowhere, "VK_DRIVER_FILES="+nowhere)
-	if want := "error: vulkan: no driver for Vulkan is installed; install the GPU's driver"; !strings.Contains(out, want) {
+	if want := "error: vulkan: no Vulkan driver is installed; install the GPU's driver"; !strings.Contains(out, want) {
 		t.Errorf("without a driver it prints\n%s\nwant %s", out, want)
 	}
 	list, err := List(testOptions())

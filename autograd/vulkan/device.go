@@ -95,9 +95,9 @@ func (d *Device) failed(action string, err error) error {
 func (d *Device) Supports(s kernel.DeviceSizes) error {
 	switch {
 	case s.ScanStates > maxScanStates:
-		return fmt.Errorf("vulkan: a scan with %d states, want at most %d", s.ScanStates, maxScanStates)
+		return fmt.Errorf("vulkan: the scan has %d states, want at most %d", s.ScanStates, maxScanStates)
 	case s.ConvTaps > maxTaps:
-		return fmt.Errorf("vulkan: a convolution with %d taps, want at most %d", s.ConvTaps, maxTaps)
+		return fmt.Errorf("vulkan: the convolution has %d taps, want at most %d", s.ConvTaps, maxTaps)
 	}
 	return nil
 }

@@ -11,9 +11,8 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// An array on the device is a []float32 whose addresses represent the device's memory. If the host and the device share
-// memory, they point to that memory. Otherwise they are a reserved range of addresses that fault if the host accesses
-// them.
+// An array on the device is a []float32 whose addresses represent the device's memory. If the host can access that
+// memory, they are its addresses. Otherwise they are a reserved range, and any access by the host causes a fault.
 
 // memory manages the blocks of device memory in which arrays are placed.
 type memory struct {

@@ -22,7 +22,7 @@ func TestMake(t *testing.T) {
 				t.Errorf("%d elements: %d at %x", n, len(x), address(x))
 			}
 			if !slices.Equal(download(t, d, x), make([]float32, n)) {
-				t.Errorf("%d elements are not zeros", n)
+				t.Errorf("%d elements are not all zero", n)
 			}
 			d.Free(x)
 		}

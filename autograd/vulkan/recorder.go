@@ -10,8 +10,8 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// recorder writes commands in pieces, each in its own command buffer, and submits a piece when it is long enough. A
-// barrier orders everything after it behind all earlier work, including submitted pieces.
+// recorder writes commands in pieces, each in its own command buffer, and submits a piece when it is long enough.
+// Everything after a barrier waits for all earlier work, including pieces already submitted.
 type recorder struct {
 	timeline  vk.Timeline
 	submitted uint64 // value of the timeline when all submitted pieces have run

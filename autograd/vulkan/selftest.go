@@ -10,9 +10,9 @@ import (
 // Check compares one kernel on the device with package kernel's loop in float64.
 type Check struct {
 	Name       string
-	OK         bool    // rounding explains Difference
-	Difference float64 // the largest, relative to the largest value; infinite if only one side is NaN
-	Err        error   // of the device
+	OK         bool    // Difference is small enough to be rounding, and Err is nil
+	Difference float64 // largest difference relative to the largest value; infinite if only one side is NaN or infinite
+	Err        error   // error of the device
 }
 
 // SelfTest checks every kernel. During the test, d is the process's device.
@@ -191,7 +191,7 @@ func (o *operands[T]) draw(n int, number func() float64) []T {
 // normal returns n normally distributed numbers.
 func (o *operands[T]) normal(n int) []T { return o.draw(n, o.r.NormFloat64) }
 
-// stale returns n elements that must be overwritten.
+// stale returns n elements that the case must overwrite: they are NaN.
 func (o *operands[T]) stale(n int) []T { return o.draw(n, math.NaN) }
 
 // scratch returns n elements that are not compared.

@@ -16,7 +16,7 @@ const (
 	ssdTileDepth = 16
 )
 
-// ssd is a state space duality on the device.
+// ssd runs one state space duality (SSD) layer on the device.
 type ssd struct {
 	*Device
 	*kernel.SSD[float32]
@@ -64,7 +64,7 @@ func (d *Device) SSD(k *kernel.SSD[float32], y kernel.Mat[float32], _, hOut []fl
 	s.run(c, []int{s.p, s.n, s.each}, ceilDiv(s.p, ssdTile), 1, s.chunks*s.heads)
 }
 
-// forward computes what y and the backward pass depend on.
+// forward computes everything that y and the backward pass depend on.
 func (s *ssd) forward(hOut []float32) {
 	s.decays()
 	s.grams()
@@ -124,8 +124,8 @@ func (s *ssd) grams() {
 	s.runWithoutDelta(c, []int{s.n, s.Groups}, 1, s.Groups, s.chunks)
 }
 
-// chunkStates computes the state after each chunk, starting from zeros, or in the backward pass the gradient of the
-// state before it.
+// chunkStates computes the state after each chunk, starting from zero. In the backward pass it computes the gradient of
+// the state before each chunk, from a gradient of zero after it.
 func (s *ssd) chunkStates(states []float32, x, b kernel.Mat[float32], backward bool) {
 	c := s.product("ssd_state", uint32(flags(backward)))
 	c.writeVector(states)

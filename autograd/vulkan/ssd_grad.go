@@ -5,7 +5,7 @@ import "mambatrain/autograd/kernel"
 // pairHeads is the number of heads per group of threads in ssd_pairs.comp.
 const pairHeads = 4
 
-// ssdGrad is the backward pass of a state space duality.
+// ssdGrad is the backward pass of [ssd].
 type ssdGrad struct {
 	*ssd
 	g      kernel.SSDGrad[float32]
@@ -14,8 +14,8 @@ type ssdGrad struct {
 	pairs  []float32 // W of ssd.glsl, as partial sums
 	w      []float32 // the sum of pairs
 	v      []float32 // V of ssd.glsl, (chunks, heads, ssdChunk, ssdChunk)
-	dots   []float32 // (tiles, 4, rows, heads), see ssd_x_grad.comp
-	daLog  []float32 // partial gradients of A_log, dt_bias and D, (chunks, heads)
+	dots   []float32 // (tiles, 4, rows, heads): the dot products of ssd_x_grad.comp
+	daLog  []float32 // partial gradients of A_log, dt_bias, and D, (chunks, heads)
 	dBias  []float32
 	dSkip  []float32
 	blocks int // of heads, per group
@@ -56,7 +56,7 @@ func (b *ssdGrad) sumPairs() {
 	b.partSum(kernel.Dense(b.w, 1, len(b.w)), kernel.Set).add(b.pairs, b.blocks, len(b.w), 0)
 }
 
-// xGrad computes dx and the row products that dtGrad needs.
+// xGrad computes dx and the dot products that dtGrad needs.
 func (b *ssdGrad) xGrad() {
 	mode := freshMode(b.g.Fresh.X)
 	c := b.product("ssd_x_grad")
@@ -88,7 +88,7 @@ func (b *ssdGrad) bcGrad(d kernel.Mat[float32], fresh, ofB bool) {
 	b.run(c, []int{b.p, b.n, b.each, int(mode)}, ceilDiv(b.n, ssdTile), b.Groups, b.chunks)
 }
 
-// dtGrad computes the gradients of dt, dt_bias, A_log and D.
+// dtGrad computes the gradients of dt, dt_bias, A_log, and D.
 func (b *ssdGrad) dtGrad() {
 	mode := freshMode(b.g.Fresh.DT)
 	c := b.call("ssd_dt_grad")

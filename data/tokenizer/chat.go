@@ -67,8 +67,8 @@ type Conversation struct {
 	AddGenerationPrompt bool  // end with the start of an answer
 }
 
-// Rendered is a conversation as text.
-type Rendered struct {
+// RenderedConversation is a conversation as text.
+type RenderedConversation struct {
 	Text string
 
 	template *jinja.Template
@@ -79,7 +79,7 @@ type Rendered struct {
 // Render renders a conversation. Its values are nil, bool, int64, uint64, float64, string, []any and *ordered.Object,
 // or maps, whose keys are visited in alphabetical order. As in transformers, null keys of a message are omitted, and
 // the reasoning of an assistant is passed under every name that templates use for it.
-func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*Rendered, error) {
+func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*RenderedConversation, error) {
 	variables := map[string]jinja.Value{"documents": nil, "add_generation_prompt": conversation.AddGenerationPrompt}
 	for name, token := range c.tokens {
 		variables[name] = token
@@ -101,11 +101,11 @@ func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*
 	if err != nil {
 		return nil, err
 	}
-	return &Rendered{result.Text, template, messages, result}, nil
+	return &RenderedConversation{result.Text, template, messages, result}, nil
 }
 
 // Answers returns the spans that the template marks as answers.
-func (r *Rendered) Answers() ([]Span, error) {
+func (r *RenderedConversation) Answers() ([]Span, error) {
 	spans, err := r.result.Spans()
 	answers := make([]Span, len(spans))
 	for i, s := range spans {
@@ -116,7 +116,7 @@ func (r *Rendered) Answers() ([]Span, error) {
 
 // CheckKeys returns an error for a message without a key that the template needs: the role, or a key that it prints,
 // which Jinja2 would print as an empty string. Only the content of a message that calls tools may be missing.
-func (r *Rendered) CheckKeys() error {
+func (r *RenderedConversation) CheckKeys() error {
 	for i, m := range r.messages.Items {
 		d := m.(*jinja.Dict)
 		if _, ok := d.Get("role"); !ok && r.template.Mentions("role") {

@@ -30,9 +30,9 @@ func (r *Reader) NotFinite(ctx context.Context) (names []string, err error) {
 	return names, nil
 }
 
-// Watched returns entries that call report, as they are written, with the name of each tensor that will have NaN or
-// infinite elements in the file. Some of these values may only be too large for float16.
-func Watched(entries []Entry, report func(name string)) []Entry {
+// Watch returns entries that call report with the name of each tensor that will have NaN or infinite elements in the
+// file, when its values are read. Such a value may have been finite before but too large for float16.
+func Watch(entries []Entry, report func(name string)) []Entry {
 	list := make([]Entry, len(entries))
 	for i, e := range entries {
 		list[i] = e

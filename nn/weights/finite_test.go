@@ -24,7 +24,7 @@ func TestNotFinite(t *testing.T) {
 	want := []string{"bits", "inf", "large", "nan"}
 	var said []string
 	path := filepath.Join(t.TempDir(), ModelFile)
-	if err := Save(path, Watched(append(entries, bits), func(name string) { said = append(said, name) }), nil); err != nil {
+	if err := Save(path, Watch(append(entries, bits), func(name string) { said = append(said, name) }), nil); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(said)

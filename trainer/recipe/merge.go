@@ -163,7 +163,7 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 		return r, err
 	}
 	var notFinite []string
-	watched := weights.Watched(until(ctx, merged.Entries), func(name string) { notFinite = append(notFinite, name) })
+	watched := weights.Watch(until(ctx, merged.Entries), func(name string) { notFinite = append(notFinite, name) })
 	if err := weights.SaveShards(dir, watched, nil, o.ShardBytes); err != nil {
 		return r, err
 	}

@@ -72,13 +72,13 @@ func (c Commands) Dispatch(base, groups [3]int) {
 	sharedlib.Call(c.d.dispatch, c.handle, uintptr(base[0]), uintptr(base[1]), uintptr(base[2]), uintptr(groups[0]), uintptr(groups[1]), uintptr(groups[2]))
 }
 
-// memoryBarrier makes writes by shaders and copies visible to shaders, copies and the host.
+// memoryBarrier makes writes by shaders and copies visible to shaders, copies, and the host.
 var memoryBarrier = &struct {
 	header
 	from, to uint32
 }{header{kind: memoryBarrierInfo}, 0x40 | 0x1000, 0x20 | 0x40 | 0x800 | 0x1000 | 0x2000}
 
-// Barrier orders everything submitted or recorded earlier before everything that follows, including reads by the host.
+// Barrier makes everything that follows, including reads by the host, wait for everything submitted or recorded earlier.
 func (c Commands) Barrier() {
 	const compute, transfer, host = 0x800, 0x1000, 0x4000
 	sharedlib.Call(c.d.barrier, c.handle, compute|transfer, compute|transfer|host, 0, 1, uintptr(unsafe.Pointer(memoryBarrier)), 0, 0, 0, 0)

@@ -9,11 +9,11 @@ import (
 	"mambatrain/internal/sharedlib"
 )
 
-// ErrNoLibrary means that Vulkan is not installed.
+// ErrNoLibrary is returned by [Open] if no Vulkan library can be loaded.
 var ErrNoLibrary = errors.New("no Vulkan library is installed")
 
-// ErrNoDriver means that Vulkan is installed, but no driver for it.
-var ErrNoDriver = errors.New("no driver for Vulkan is installed")
+// ErrNoDriver is returned by [Open] if the Vulkan library finds no driver.
+var ErrNoDriver = errors.New("no Vulkan driver is installed")
 
 // version12 is VK_API_VERSION_1_2.
 const version12 = 1<<22 | 2<<12
@@ -39,7 +39,8 @@ func libraries() []string {
 	return []string{"libvulkan.so.1", "libvulkan.so"}
 }
 
-// Open opens the library at path, or the system's if path is empty, and creates an instance.
+// Open opens the library at path, or the system's if path is empty, and creates an instance. Errors may wrap [ErrNoLibrary],
+// [ErrNoDriver], or sharedlib.ErrUnsupported.
 func Open(path string) (*Instance, error) {
 	paths := libraries()
 	if path != "" {

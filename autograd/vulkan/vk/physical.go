@@ -105,13 +105,13 @@ func newPhysicalDevice(i *Instance, handle uintptr) *PhysicalDevice {
 func (d *PhysicalDevice) Problem() string {
 	switch {
 	case d.Version < version12:
-		return fmt.Sprintf("it has Vulkan %v, want 1.2", d.Version)
+		return fmt.Sprintf("it supports Vulkan %v, want 1.2 or later", d.Version)
 	case !d.BufferAddress:
-		return "it has no buffer device addresses"
+		return "it does not support buffer device addresses"
 	case !d.Timeline:
-		return "it has no timeline semaphores"
+		return "it does not support timeline semaphores"
 	case !d.Quads:
-		return "it has no subgroup quad operations in compute shaders"
+		return "it does not support subgroup quad operations in compute shaders"
 	case d.family < 0:
 		return "it has no compute queue"
 	}

@@ -60,7 +60,7 @@ type Shader struct {
 // NewPipeline compiles a shader.
 func (d *Device) NewPipeline(s Shader, c Cache) (*Pipeline, error) {
 	if len(s.Code) == 0 || len(s.Code)%4 != 0 {
-		return nil, fmt.Errorf("SPIR-V of %d bytes", len(s.Code))
+		return nil, fmt.Errorf("invalid SPIR-V: the length is %d bytes, want a positive multiple of 4", len(s.Code))
 	}
 	module, err := d.newModule(s.Code)
 	if err != nil {

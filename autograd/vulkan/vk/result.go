@@ -18,7 +18,7 @@ const (
 )
 
 var resultNames = map[Result]string{
-	1: "not ready", Timeout: "time-out", OutOfHostMemory: "out of host memory", OutOfDeviceMemory: "out of device memory",
+	1: "not ready", Timeout: "timeout", OutOfHostMemory: "out of host memory", OutOfDeviceMemory: "out of device memory",
 	-3: "initialization failed", DeviceLost: "device lost", -5: "memory map failed", -6: "layer not present",
 	-7: "extension not present", -8: "feature not present", -9: "incompatible driver", -10: "too many objects", -13: "unknown error",
 }

@@ -13,7 +13,7 @@ type run struct {
 	out       *output
 	line      int // line of the node being evaluated
 	marks     []mark
-	missing   []Missing
+	missing   []MissingKey
 	noted     map[missingKey]bool
 }
 

@@ -40,7 +40,7 @@ func (r *run) noteMissing(u *undefined) {
 		r.noted = map[missingKey]bool{}
 	}
 	r.noted[at] = true
-	r.missing = append(r.missing, Missing{u.dict, key, r.line})
+	r.missing = append(r.missing, MissingKey{u.dict, key, r.line})
 }
 
 // repr is Python's repr(v).

@@ -88,18 +88,18 @@ func (t *Template) Marks() bool { return t.marks }
 // Result is a rendered template.
 type Result struct {
 	Text string
-	// Missing lists the keys that were missing when a template printed their values. Jinja2 prints nothing for them.
-	Missing []Missing
+	// Missing lists the keys that were missing when the template printed their values. Jinja2 prints nothing for them.
+	Missing []MissingKey
 
 	marks []mark
 	name  string
 }
 
-// Missing is a key that a dict does not have.
-type Missing struct {
+// MissingKey is a key that a template printed but that the dict does not have.
+type MissingKey struct {
 	Dict *Dict
 	Key  string
-	Line int
+	Line int // line of the template, from 1
 }
 
 // mark is the text written by a generation block.
