@@ -1,6 +1,7 @@
 package trainer_test
 
 import (
+	"strings"
 	"testing"
 
 	"mambatrain/autograd/vulkan/vulkantest"
@@ -17,4 +18,13 @@ func TestVulkanCurves(t *testing.T) {
 func TestVulkanResumesBitForBit(t *testing.T) {
 	vulkantest.Use(t, vulkantest.Options())
 	checkResumes(t, 3)
+}
+
+// TestVulkanResumesBitForBit_validated checks that the validation layer reports nothing about runs whose weights remain
+// on the device, are saved, and are restored.
+func TestVulkanResumesBitForBit_validated(t *testing.T) {
+	vulkantest.Use(t, vulkantest.Options())
+	if got := vulkantest.Validate(t, "^TestVulkanResumesBitForBit$"); len(got) > 0 {
+		t.Errorf("the validation layer reports\n%.2000s", strings.Join(got, ""))
+	}
 }

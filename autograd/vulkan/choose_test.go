@@ -104,36 +104,3 @@ func TestOpen_errors(t *testing.T) {
 		t.Errorf("with a software device alone it prints\n%s", out)
 	}
 }
-
-// TestValidated runs the work that the validation layer checks.
-func TestValidated(t *testing.T) {
-	forChild(t)
-	d := open(t, testOptions())
-	defer d.Close()
-	report(t, SelfTest(d)...)
-	if os.Getenv("MAMBA_TEST_WRONG") != "" {
-		_ = d.pieces[0].Begin()
-		_ = d.pieces[0].Begin()
-	}
-}
-
-// TestValidation checks that the validation layer reports nothing, and that it does report a deliberate mistake.
-func TestValidation(t *testing.T) {
-	open(t, testOptions()).Close()
-	const layer = "VK_LAYER_KHRONOS_validation"
-	files, _ := filepath.Glob("/usr/share/vulkan/explicit_layer.d/*validation*")
-	if len(files) == 0 {
-		if required() {
-			t.Fatal("the validation layer is missing: install vulkan-validationlayers")
-		}
-		t.Skip("this test needs the validation layer, such as Debian's vulkan-validationlayers")
-	}
-	for _, staged := range []string{"0", "1"} {
-		if out := child(t, "TestValidated", "VK_INSTANCE_LAYERS="+layer, "MAMBA_TRAIN_DEVICE_STAGED="+staged); strings.Contains(out, "Validation") {
-			t.Errorf("staged %s: the validation layer prints\n%.2000s", staged, out)
-		}
-	}
-	if out := child(t, "TestValidated", "VK_INSTANCE_LAYERS="+layer, "MAMBA_TEST_WRONG=1"); !strings.Contains(out, "VUID-vkBeginCommandBuffer") {
-		t.Errorf("the validation layer does not report a mistake:\n%.2000s", out)
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	ag "mambatrain/autograd"
@@ -169,4 +170,15 @@ func randomBatch(t *testing.T, dir string, lengths ...int) (b ag.Batch) {
 	}
 	b.Labels = b.Tokens
 	return b
+}
+
+// TestVulkanSteps_validated checks that the validation layer reports nothing about whole steps: their calls, and the
+// synchronization of their copies.
+func TestVulkanSteps_validated(t *testing.T) {
+	vulkantest.Use(t, vulkantest.Options())
+	for _, steps := range []string{"base|mamba2/^(lora|full_segments)$/", "falcon/^(dora|lora_bf16|full_checkpointed)$/"} {
+		if got := vulkantest.Validate(t, "^TestVulkanSteps$/"+steps); len(got) > 0 {
+			t.Errorf("%s: the validation layer reports\n%.2000s", steps, strings.Join(got, ""))
+		}
+	}
 }
