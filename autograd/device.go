@@ -18,7 +18,7 @@ import (
 // the tape has ended.
 //
 // A run sends the values of trainable parameters to the device, fetches their gradients and adds these to the host's,
-// so code outside the program finds both in the usual place. With Resident, they remain on the device instead.
+// so code outside the program finds both in the usual place. While a Resident holds them, they remain on the device.
 
 // deviceGraph is a graph's state on its device.
 type deviceGraph struct {
@@ -187,7 +187,7 @@ func (p *Program) send() error {
 	if err := p.g.copyParams(p.Params()); err != nil {
 		return err
 	}
-	if d.trained.resident {
+	if d.trained.holder != nil {
 		return nil
 	}
 	d.trained.send()
@@ -253,7 +253,7 @@ func (d *deviceGraph) fetchLosses(r *run) error {
 // fetchValues copies gradients, states and kept values to the host.
 func (p *Program) fetchValues() error {
 	d := p.g.device
-	if p.g.run.training && !d.trained.resident {
+	if p.g.run.training && d.trained.holder == nil {
 		if err := d.trained.fetchGrads(); err != nil {
 			return err
 		}

@@ -20,10 +20,11 @@ type paramCopy struct {
 // trainedCopies are the device copies of a program's trainable parameters. Their gradients share one array.
 type trainedCopies struct {
 	*deviceMemory
-	params   []*Param
-	grads    []float32
-	host     []float32 // buffer for one fetch
-	resident bool      // see Resident
+	params []*Param
+	copies []*paramCopy // of params
+	grads  []float32
+	host   []float32 // buffer for one fetch
+	holder *Resident // because of which the parameters remain on the device, or nil
 }
 
 // fetchedAtOnce is the number of gradient elements fetched at once, unless a single parameter has more.
@@ -94,7 +95,7 @@ func (g *Graph) copyTrained(params []*Param) error {
 		return nil
 	}
 	for _, p := range params {
-		if p.resident() {
+		if p.holder() != nil {
 			return fmt.Errorf("autograd: %s remains on the device for a program with other parameters", p.Name)
 		}
 	}
@@ -114,6 +115,7 @@ func (g *Graph) copyTrained(params []*Param) error {
 	for _, p := range params {
 		to := at + p.Size()
 		p.copied = &paramCopy{deviceMemory: t.deviceMemory, data: values[at:to:to], grad: t.grads[at:to:to], group: t}
+		t.copies = append(t.copies, p.copied)
 		at = to
 	}
 	g.device.trained = t

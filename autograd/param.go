@@ -237,7 +237,7 @@ func (p *Param) Unpack() {
 // remains on a device is sent by [Resident.Send] instead.
 func (p *Param) Invalidate() {
 	p.packed = nil
-	if !p.resident() {
+	if p.holder() == nil {
 		p.copied = nil
 	}
 }

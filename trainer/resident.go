@@ -42,9 +42,10 @@ func (s Storage) around(r *ag.Resident) Storage {
 		return save(dir)
 	}
 	s.Load = func(dir string) error {
-		err := load(dir)
-		r.Send()
-		return err
+		if err := load(dir); err != nil {
+			return err
+		}
+		return r.Send()
 	}
 	return s
 }
@@ -60,6 +61,17 @@ func sampleFrom(r *ag.Resident, sample func(context.Context, SamplePrompt) (stri
 		}
 		return sample(ctx, prompt)
 	}
+}
+
+// release ends a run that returns err: the host gets the values from the device, if they are there.
+func (t *Trainer) release(err error) error {
+	if t.reducer.resident == nil {
+		return err
+	}
+	if again := t.reducer.resident.Release(); err == nil {
+		return again
+	}
+	return err // it explains why the values could not be fetched, if they could not
 }
 
 // fetch copies values and gradients from the device, if they are there, to the host.

@@ -5,6 +5,7 @@ package trainer_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"mambatrain/autograd/devicetest"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
+	"mambatrain/trainer/optim"
 )
 
 // A run on a device resumes bit for bit: the weights and the optimizer's state, which remain on the device, are saved
@@ -36,28 +38,36 @@ func TestDeviceFollowsThePeer(t *testing.T) {
 	}
 }
 
-// countedRun trains a model on a device for some steps and returns the number of elements copied in each.
-func countedRun(t *testing.T, settings func(*trainer.Config)) (copied []int, err error) {
+// deviceModel returns a model whose parameters are all trainable, its program, and the batches of the peer's run.
+func deviceModel(t *testing.T, device bool) (trainer.Task, *ag.Program) {
 	t.Helper()
-	d := devicetest.Use(t)
 	m := baseModel(t, "")
 	if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
 		t.Fatal(err)
 	}
 	batches := readCurve(t, "testdata/train/full").batches
-	g := ag.NewGraph(ag.Options{Rows: len(batches[0].Tokens), Device: true})
+	g := ag.NewGraph(ag.Options{Rows: len(batches[0].Tokens), Device: device})
 	prog, err := g.Compile(m.Loss(g))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return trainer.Task{Params: m.Params(), Program: prog, Rows: len(batches[0].Tokens), Train: batches}, prog
+}
+
+// countedRun trains a model on a device for some steps and returns the number of elements copied in each.
+func countedRun(t *testing.T, settings func(*trainer.Config)) (copied []int, err error) {
+	t.Helper()
+	d := devicetest.Use(t)
+	task, _ := deviceModel(t, true)
 	s := trainer.Default()
 	s.MaxSteps = 4
 	settings(&s)
-	tr, err := trainer.New(s, trainer.Task{Params: m.Params(), Program: prog, Rows: len(batches[0].Tokens), Train: batches, Observer: func(e trainer.Event) {
+	task.Observer = func(e trainer.Event) {
 		if _, ok := e.(trainer.StepEvent); ok {
 			copied, d.Copied = append(copied, d.Copied), 0
 		}
-	}})
+	}
+	tr, err := trainer.New(s, task)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,4 +102,93 @@ func TestDeviceFindsNonFinite(t *testing.T) {
 	if !errors.As(err, &fault) || fault.Step < 2 || !strings.HasPrefix(fault.Tensor, "backbone.") && !strings.HasPrefix(fault.Tensor, "the gradient of ") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// After a run on a device, whether it finished or was stopped, the host has the weights, and another optimizer continues
+// from them.
+func TestDeviceReturnsWeights(t *testing.T) {
+	for _, stopAfter := range []int{2, 1} {
+		losses := func(device bool) (list []float64) {
+			task, _ := deviceModel(t, device)
+			for _, name := range []string{"adamw", "sgd", "adamw"} {
+				s := trainer.Default()
+				s.Optim, s.MaxSteps, s.LearningRate = name, 2, 1e-2
+				ctx, stop := context.WithCancel(context.Background())
+				steps := 0
+				task.Observer = func(e trainer.Event) {
+					if e, ok := e.(trainer.StepEvent); ok {
+						list = append(list, e.Loss)
+						if steps++; steps == stopAfter {
+							stop()
+						}
+					}
+				}
+				tr, err := trainer.New(s, task)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var stopped *trainer.StopError
+				if _, err := tr.Run(ctx); err != nil && !errors.As(err, &stopped) {
+					t.Fatal(err)
+				}
+			}
+			return list
+		}
+		want := losses(false)
+		devicetest.Use(t)
+		got := losses(true)
+		for i, w := range want {
+			const tolerance = 1e-4 // for float32 sums in a different order, over six steps
+			if math.Abs(got[i]-w) > tolerance*w {
+				t.Fatalf("stopping after %d steps, losses are %v, want %v", stopAfter, got, want)
+			}
+		}
+	}
+}
+
+// A parameter is updated either on the device or on the host: an optimizer of the other kind, or a second run that holds
+// it, gets an error and changes nothing.
+func TestDeviceExcludesHostOptimizer(t *testing.T) {
+	devicetest.Use(t)
+	task, prog := deviceModel(t, true)
+	c := trainer.Default().Config
+	groups := optim.Groups(task.Params, c, 1)
+	resident, err := prog.Resident()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := optim.New(c, groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onDevice, err := optim.NewResident(c, groups, resident)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := prog.Resident()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, err error, want string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", what, err, want)
+		}
+	}
+	check("before Send", onDevice.Step(0.1, 1), "send them to test device")
+	if err := resident.Send(); err != nil {
+		t.Fatal(err)
+	}
+	check("on the host", host.Step(0.1, 1), "are on test device; release them")
+	check("second Send", second.Send(), "already remains on test device")
+	if err := errors.Join(onDevice.Step(0.1, 1), resident.Release(), host.Step(0.1, 1), second.Send()); err != nil {
+		t.Error(err)
+	}
+	check("after another Send", onDevice.Step(0.1, 1), "release them")
+	if host.Steps() != 1 || onDevice.Steps() != 1 {
+		t.Errorf("%d and %d steps were counted, want 1 each", host.Steps(), onDevice.Steps())
+	}
+	c.Optim = "sgd"
+	_, err = optim.NewResident(c, groups, resident)
+	check("sgd", err, "sgd does not update parameters on a device")
 }

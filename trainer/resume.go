@@ -19,7 +19,9 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 		return done, err
 	}
 	if r := t.reducer.resident; r != nil {
-		r.Send() // the caller may have changed values since New
+		if err := r.Send(); err != nil {
+			return false, err
+		}
 	}
 	t.task.Observer(StartEvent{t.Overview(), slices.Clone(t.state.LogHistory)})
 	if t.progress.EvalDue {

@@ -50,7 +50,9 @@ func (t *Trainer) step(ctx context.Context) (stepResult, error) {
 		return s, err
 	}
 	if fault == nil {
-		t.optimizer.Step(s.rate, t.clip(s.norm))
+		if err := t.optimizer.Step(s.rate, t.clip(s.norm)); err != nil {
+			return s, err
+		}
 		if err := t.reducer.gatherWeights(); err != nil {
 			return s, err
 		}

@@ -244,6 +244,11 @@ func (t *Trainer) newState() error {
 // Run trains to the last step or until early stopping. If ctx is canceled, Run finishes the current step, saves, and
 // returns a *StopError.
 func (t *Trainer) Run(ctx context.Context) (Result, error) {
+	r, err := t.run(ctx)
+	return r, t.release(err)
+}
+
+func (t *Trainer) run(ctx context.Context) (Result, error) {
 	if finished, err := t.begin(ctx); finished || err != nil {
 		r := t.result()
 		r.AlreadyFinished = finished

@@ -42,7 +42,7 @@ func Example() {
 	for step := range 20 {
 		loss, err := program.Step(ctx, ag.Step{Batch: batch, Scale: 1 / float64(batch.Counted())})
 		check(err)
-		optimizer.Step(2e-3, 1)
+		check(optimizer.Step(2e-3, 1))
 		for _, p := range adapter.Params() {
 			p.ZeroGrad()
 		}

@@ -101,7 +101,9 @@ func TestOptimizersMatchTorch(t *testing.T) {
 				n := p.Size()
 				copy(p.GradFloat32s(), read("grad." + p.Name)[step*n:][:n])
 			}
-			o.Step(1e-2, 1)
+			if err := o.Step(1e-2, 1); err != nil {
+				t.Fatal(err)
+			}
 			for _, p := range params {
 				n := p.Size()
 				near(t, name+" "+p.Name, p.Float32s(), read(name + "." + p.Name)[step*n:][:n], optimizerTolerance)
@@ -134,7 +136,9 @@ func TestLion(t *testing.T) {
 			w[i] -= 0.01 * (u + 0.1*w[i])
 			m[i] = 0.99*m[i] + 0.01*g
 		}
-		o.Step(0.01, 1)
+		if err := o.Step(0.01, 1); err != nil {
+			t.Fatal(err)
+		}
 	}
 	near(t, "lion", p.Float32s(), []float32{float32(w[0]), float32(w[1]), float32(w[2])}, 1e-6)
 }
@@ -156,7 +160,9 @@ func TestClippingScalesTheGradient(t *testing.T) {
 				for j := range p.Size() {
 					p.GradFloat32s()[j] = float32(math.Cos(float64(5*step+j)) / 2 / scale)
 				}
-				o.Step(0.1, scale)
+				if err := o.Step(0.1, scale); err != nil {
+					t.Fatal(err)
+				}
 			}
 			got[i] = p.Float32s()
 		}

@@ -96,9 +96,11 @@ func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Opti
 	return newOptimizer(c, groups, owned, onHost)
 }
 
-// NewResident returns an optimizer whose state is on the device, where it updates the parameters of r. The settings
-// must be those of which [UpdatesOnDevice] reports true.
+// NewResident returns an optimizer whose state is on the device, where it updates the parameters of r.
 func NewResident(c Config, groups []Group, r *ag.Resident) (*Optimizer, error) {
+	if !UpdatesOnDevice(c) {
+		return nil, fmt.Errorf("optim: %s does not update parameters on a device", c.Optim)
+	}
 	o, err := newOptimizer(c, groups, whole, r.Make)
 	if err == nil {
 		o.resident = r
@@ -194,8 +196,14 @@ func BytesOf(c Config, shapes [][]int) int64 {
 }
 
 // Step updates every parameter at the given learning rate, using its gradient times scale. Gradients may be
-// overwritten.
-func (o *Optimizer) Step(rate, scale float64) {
+// overwritten. If a parameter is not where the optimizer updates it, on the host or on a device, Step changes nothing
+// and returns an error.
+func (o *Optimizer) Step(rate, scale float64) error {
+	for _, p := range o.params {
+		if err := o.resident.Check(p); err != nil {
+			return fmt.Errorf("optim: %w", err)
+		}
+	}
 	o.steps++
 	update := func() {
 		for _, c := range o.cells {
@@ -204,9 +212,10 @@ func (o *Optimizer) Step(rate, scale float64) {
 	}
 	if o.resident != nil {
 		o.resident.Do(update)
-		return
+		return nil
 	}
 	update()
+	return nil
 }
 
 // Params returns the parameters in the order of their groups.
