@@ -116,6 +116,9 @@ func (g *Graph) DeviceFault(d kernel.Device) error {
 // OnDevice reports whether the graph runs on a device.
 func (g *Graph) OnDevice() bool { return g.device != nil }
 
+// OnDevice reports whether the program runs on a device.
+func (p *Program) OnDevice() bool { return p.g.OnDevice() }
+
 // bindDevice allocates the graph's memory on its device.
 func (g *Graph) bindDevice() error {
 	d := g.device

@@ -1,6 +1,7 @@
 package autograd
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -15,11 +16,10 @@ type Resident struct {
 	sums []float32 // of squares, one for each parameter, on the device
 }
 
-// Resident allocates memory for the trainable parameters of the program on its device. It returns nil if the program
-// runs on the host.
+// Resident allocates memory for the trainable parameters of the program on its device. The program must run on one.
 func (p *Program) Resident() (*Resident, error) {
 	if p.g.device == nil {
-		return nil, nil
+		return nil, errors.New("autograd: the program runs on the host, so its parameters cannot remain on a device")
 	}
 	defer p.g.lock()()
 	if err := p.g.copyParams(p.Params()); err != nil {

@@ -12,25 +12,43 @@ import (
 // If the program runs on a device and the optimizer can, too, parameters, gradients and the state of the optimizer
 // remain there. The host needs the values to save and to sample, and the gradients to find one that is not finite.
 
-// residentOf makes the trainable parameters remain on the program's device. It returns nil if they are updated on the
-// host: without a device, with several ranks or shards, whose gradients are summed there, or if the program does not
-// have exactly these parameters.
+// residentOf makes the trainable parameters remain on the program's device during a run. It returns nil if they are
+// updated on the host.
 func (t *Trainer) residentOf(trainable []*ag.Param) (*ag.Resident, error) {
 	p, ok := t.task.Program.(*ag.Program)
-	if !ok || t.comm.Size() > 1 || t.task.Ranks.Shards > 1 || !optim.UpdatesOnDevice(t.config.Config) {
+	if !ok || !p.OnDevice() {
 		return nil, nil
 	}
-	trains := slices.DeleteFunc(p.Params(), func(p *ag.Param) bool { return !p.Trainable() })
-	if len(trains) != len(trainable) || slices.ContainsFunc(trains, func(p *ag.Param) bool { return !slices.Contains(trainable, p) }) {
+	if t.updatesOnHost = t.whyOnHost(p, trainable); t.updatesOnHost != "" {
 		return nil, nil
 	}
 	r, err := p.Resident()
-	if r != nil {
-		t.task.Storage = t.task.Storage.around(r)
-		t.task.Sample = sampleFrom(r, t.task.Sample)
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	t.task.Storage = t.task.Storage.around(r)
+	t.task.Sample = sampleFrom(r, t.task.Sample)
+	return r, nil
 }
+
+// whyOnHost returns why the host must update the parameters of a program on a device, or "" if the device can.
+func (t *Trainer) whyOnHost(p *ag.Program, trainable []*ag.Param) string {
+	trains := slices.DeleteFunc(p.Params(), func(p *ag.Param) bool { return !p.Trainable() })
+	switch {
+	case !optim.UpdatesOnDevice(t.config.Config):
+		return t.config.Optim + " runs only there"
+	case t.comm.Size() > 1:
+		return "the gradients of several ranks are added there"
+	case t.task.Ranks.Shards > 1:
+		return "the gradients of several shards are added there"
+	case len(trains) != len(trainable) || slices.ContainsFunc(trains, func(p *ag.Param) bool { return !slices.Contains(trainable, p) }):
+		return "the program does not use all of them"
+	}
+	return ""
+}
+
+// UpdatesOnHost returns why the host updates the weights although the program runs on a device, or "" if it does not.
+func (t *Trainer) UpdatesOnHost() string { return t.updatesOnHost }
 
 // around returns s with functions that fetch the values before they are saved and send those that were loaded.
 func (s Storage) around(r *ag.Resident) Storage {

@@ -192,3 +192,24 @@ func TestDeviceExcludesHostOptimizer(t *testing.T) {
 	_, err = optim.NewResident(c, groups, resident)
 	check("sgd", err, "sgd does not update parameters on a device")
 }
+
+// severalRanks is a communicator that reports two ranks.
+type severalRanks struct{ trainer.SingleProcess }
+
+func (severalRanks) Size() int { return 2 }
+
+// With several ranks, whose gradients are added on the host, the host updates the weights.
+func TestDeviceRanksUpdateOnHost(t *testing.T) {
+	devicetest.Use(t)
+	task, _ := deviceModel(t, true)
+	for comm, want := range map[trainer.Communicator]string{trainer.SingleProcess{}: "", severalRanks{}: "the gradients of several ranks are added there"} {
+		task.Ranks.Comm = comm
+		tr, err := trainer.New(trainer.Default(), task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tr.UpdatesOnHost(); got != want {
+			t.Errorf("%d ranks: %q, want %q", comm.Size(), got, want)
+		}
+	}
+}

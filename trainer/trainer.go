@@ -103,6 +103,8 @@ type Trainer struct {
 	progress  *checkpoint.Progress // part of state
 	carried   carriedStates
 
+	updatesOnHost string // see UpdatesOnHost
+
 	bestNow     bool   // the last evaluation was the best
 	stopReason  string // why the run ends before its last step, if it does
 	interrupted bool   // a rank was asked to stop

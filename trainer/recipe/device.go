@@ -56,8 +56,13 @@ func compileOn(loss func(*ag.Graph) ag.Var, o ag.Options, d kernel.Device, warn 
 		device = d.Name()
 	}
 	p, err = g.Compile(of)
+	return p, device, deviceAdvice(err)
+}
+
+// deviceAdvice adds to an error what to do if the device has not enough memory.
+func deviceAdvice(err error) error {
 	if errors.Is(err, kernel.ErrDeviceMemory) {
-		err = fmt.Errorf("%w; try a smaller max_tokens, gradient_checkpointing: true, or device: cpu", err)
+		return fmt.Errorf("%w; try a smaller max_tokens, gradient_checkpointing: true, or device: cpu", err)
 	}
-	return p, device, err
+	return err
 }

@@ -16,11 +16,12 @@ import (
 	"mambatrain/autograd/devicetest"
 	"mambatrain/autograd/kernel"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/recipe"
 )
 
-// deviceRun is a short run on the quick start's base model.
-func deviceRun(t *testing.T, change func(*recipe.Config), warn func(error)) (losses []float64, dir string) {
+// deviceConfig is a short run on the quick start's base model.
+func deviceConfig(t *testing.T, change func(*recipe.Config)) recipe.Config {
 	t.Helper()
 	rows := filepath.Join(t.TempDir(), "rows.txt")
 	if err := os.WriteFile(rows, []byte("A friend is a second sky.\nTo be is to do.\n"), 0o666); err != nil {
@@ -32,6 +33,13 @@ func deviceRun(t *testing.T, change func(*recipe.Config), warn func(error)) (los
 	c.Data.Eval = recipe.EvalSets{{Sources: c.Data.Train}}
 	c.Train.MaxSteps, c.Train.EvalSteps, c.Train.LearningRate = 3, 2, 1e-2
 	change(&c)
+	return c
+}
+
+// deviceRun runs deviceConfig and returns the losses of steps and evaluations.
+func deviceRun(t *testing.T, change func(*recipe.Config), warn func(error)) (losses []float64, dir string) {
+	t.Helper()
+	c := deviceConfig(t, change)
 	_, err := recipe.Train(context.Background(), c, recipe.Options{Warn: warn, Observer: func(e trainer.Event) {
 		switch e := e.(type) {
 		case trainer.StepEvent:
@@ -102,6 +110,79 @@ func TestDeviceFallsBack(t *testing.T) {
 	}
 	kernel.UseDevice(nil)
 	deviceRun(t, func(c *recipe.Config) { c.Device = recipe.DeviceAuto }, noWarning(t))
+}
+
+// AdamW updates the weights on the device. For each of the other optimizers, and for several shards, the host does, with
+// one warning, and the run has the same losses as on the CPU.
+func TestDeviceOptimizers(t *testing.T) {
+	for _, c := range []struct {
+		optim   string
+		shards  int
+		warning string
+	}{
+		{"adamw", 1, ""},
+		{"sgd", 1, "sgd runs only there"},
+		{"lion", 1, "lion runs only there"},
+		{"adafactor", 1, "adafactor runs only there"},
+		{"adamw", 2, "the gradients of several shards are added there"},
+	} {
+		t.Run(fmt.Sprint(c.optim, c.shards), func(t *testing.T) {
+			change := func(d *recipe.Config) {
+				d.Train.Optim, d.Train.LearningRate = c.optim, 1e-3
+				d.Train.PerDeviceTrainBatchSize = 1
+				d.Distributed = recipe.DefaultDistributed()
+				d.Distributed.Shards = c.shards
+			}
+			want, _ := deviceRun(t, change, noWarning(t))
+			devicetest.Use(t)
+			var warnings []string
+			got, _ := deviceRun(t, func(d *recipe.Config) { change(d); d.Device = recipe.DeviceVulkan }, func(err error) { warnings = append(warnings, err.Error()) })
+			if len(warnings) > 1 || (len(warnings) > 0) != (c.warning != "") || !strings.HasSuffix(strings.Join(warnings, ""), c.warning) {
+				t.Errorf("warnings %q, want %q", warnings, c.warning)
+			}
+			for i, w := range want {
+				const tolerance = 1e-4 // for float32 sums in a different order, over three steps
+				if math.Abs(got[i]-w) > tolerance*(1+w) {
+					t.Fatalf("losses are %v, want %v", got, want)
+				}
+			}
+		})
+	}
+}
+
+// A device that is lost, is reset by a watchdog, or runs out of memory during a run ends it with an error of one line.
+// The run then resumes on a new device, with the bits of a run without the failure.
+func TestDeviceFailureResumes(t *testing.T) {
+	train := func(c recipe.Config, o recipe.Options, fails error) (last float64, err error) {
+		d := devicetest.Use(t)
+		o.Observer = func(e trainer.Event) {
+			if e, ok := e.(trainer.StepEvent); ok {
+				last = e.Loss
+				if e.Step == 2 {
+					d.Fails = fails
+				}
+			}
+		}
+		_, err = recipe.Train(context.Background(), c, o)
+		return last, err
+	}
+	config := func() recipe.Config {
+		return deviceConfig(t, func(c *recipe.Config) { c.Device, c.Train.MaxSteps, c.Train.SaveSteps = recipe.DeviceVulkan, 4, 1 })
+	}
+	want, err := train(config(), recipe.Options{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for fails, advice := range map[error]string{kernel.ErrDeviceLost: "", kernel.ErrDeviceMemory: "device: cpu"} {
+		c := config()
+		_, err := train(c, recipe.Options{}, fmt.Errorf("vulkan: a GPU: submit: %w", fails))
+		if !errors.Is(err, fails) || strings.Contains(err.Error(), "\n") || !strings.HasSuffix(err.Error(), advice) || strings.Count(err.Error(), "a GPU") != 1 {
+			t.Errorf("the run ends with %v", err)
+		}
+		if got, err := train(c, recipe.Options{Mode: checkpoint.Resume}, nil); err != nil || got != want {
+			t.Errorf("after %v the last loss is %v, want %v; error %v", fails, got, want, err)
+		}
+	}
 }
 
 // A device feeds prompts. If it cannot run the model, the CPU does, with one warning.

@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -154,7 +155,8 @@ func (r *Run) Train(ctx context.Context) (result trainer.Result, err error) {
 	if err := r.build(r.Config.Train); err != nil {
 		return result, err
 	}
-	return r.trainer.Run(ctx)
+	result, err = r.trainer.Run(ctx)
+	return result, deviceAdvice(err)
 }
 
 // Plan does everything that precedes the first step but writes nothing. It is called instead of Train.
@@ -183,8 +185,13 @@ func (r *Run) build(s trainer.Config) error {
 	if err != nil {
 		return err
 	}
-	r.trainer, err = trainer.New(s, task)
-	return err
+	if r.trainer, err = trainer.New(s, task); err != nil {
+		return deviceAdvice(err)
+	}
+	if why := r.trainer.UpdatesOnHost(); why != "" && r.options.Comm.Rank() == 0 {
+		r.options.Warn(fmt.Errorf("the CPU updates the weights, which are copied in each step: %s", why))
+	}
+	return nil
 }
 
 // TimeLeft estimates the time of the remaining steps, excluding evaluations, by running the first rows of the next
