@@ -31,9 +31,12 @@ type GGUFOptions struct {
 	BOS, EOS *int
 	// AddBOS and AddEOS are set if the tokenizer puts BOS before and EOS after every text.
 	AddBOS, AddEOS bool
-	// ChatTemplate is the tokenizer's chat template, which llama.cpp uses to format conversations; omitted if "".
-	ChatTemplate string
+	// ChatTemplates are the tokenizer's chat templates. llama.cpp formats conversations with the one named "default".
+	ChatTemplates []ChatTemplate
 }
+
+// ChatTemplate is a chat template and its name.
+type ChatTemplate struct{ Name, Text string }
 
 // AddedToken is a token that is matched in a text before the text is split.
 type AddedToken struct {

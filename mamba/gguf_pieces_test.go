@@ -136,3 +136,22 @@ func (c *ggufContents) value(key string) any {
 	}
 	return nil
 }
+
+// Chat templates have the keys that llama.cpp's converter gives them.
+func TestExportGGUF_chatTemplates(t *testing.T) {
+	const text = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}`
+	c := exportPieces(t, text, GGUFOptions{ChatTemplates: []ChatTemplate{
+		{"default", "plain"}, {"tool_use", "tools"}, {"rag-2.é", "documents"}, {"", "x"}, {"empty", ""},
+	}})
+	for key, want := range map[string]any{
+		"tokenizer.chat_template":          "plain",
+		"tokenizer.chat_template.tool_use": "tools",
+		"tokenizer.chat_template.rag_2__":  "documents",
+		"tokenizer.chat_templates":         []any{"tool_use", "rag_2__"},
+		"tokenizer.chat_template.empty":    nil,
+	} {
+		if got := c.value(key); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v, want %v", key, got, want)
+		}
+	}
+}

@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
+	"mambatrain/internal/gguf"
 	"mambatrain/internal/inputfile"
 	"mambatrain/internal/pyjson"
 )
@@ -114,10 +117,33 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 		g.Set("tokenizer.ggml.merges", merges)
 	}
 	g.specials(t, c, o)
-	if o.ChatTemplate != "" {
-		g.Set("tokenizer.chat_template", o.ChatTemplate)
-	}
+	g.chatTemplates(o.ChatTemplates)
 	return nil
+}
+
+// chatTemplates sets the chat templates by name, in which llama.cpp's converter replaces everything but letters and
+// digits.
+func (g *ggufModel) chatTemplates(list []ChatTemplate) {
+	var names []string
+	for _, t := range list {
+		name := strings.Map(func(r rune) rune {
+			if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+				return r
+			}
+			return '_'
+		}, t.Name)
+		switch {
+		case t.Text == "" || name == "":
+		case name == "default":
+			g.Set(gguf.ChatTemplate, t.Text)
+		default:
+			g.Set(gguf.ChatTemplate+"."+name, t.Text)
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		g.Set(gguf.ChatTemplates, names)
+	}
 }
 
 // whole sets the key with the entire tokenizer.json if the other keys cannot express it, because something is lost or an

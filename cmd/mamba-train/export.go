@@ -131,7 +131,9 @@ func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOp
 	for _, token := range t.AddedTokens() {
 		o.Added = append(o.Added, mamba.AddedToken(token))
 	}
-	o.ChatTemplate = t.ChatTemplateText()
+	for _, template := range t.ChatTemplates() {
+		o.ChatTemplates = append(o.ChatTemplates, mamba.ChatTemplate(template))
+	}
 	if id, ok := t.BOS(); ok {
 		o.BOS = &id
 	}

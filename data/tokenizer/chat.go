@@ -21,21 +21,23 @@ type ChatTemplate struct {
 }
 
 // ChatTemplateText returns the text of the template for conversations without tools, or "" if the tokenizer has none.
-func (t *Tokenizer) ChatTemplateText() string { return t.settings.chatTemplate }
+func (t *Tokenizer) ChatTemplateText() string { return t.settings.template(DefaultTemplate) }
 
-// ChatTemplate returns the template from chat_template.jinja or tokenizer_config.json, or nil if the tokenizer has none.
+// ChatTemplate returns the template for all conversations and, if there is one, the template for those with tools. It
+// returns nil if the tokenizer has no chat template.
 func (t *Tokenizer) ChatTemplate() (*ChatTemplate, error) {
-	if t.settings.chatTemplate == "" {
+	plain, tools := t.settings.template(DefaultTemplate), t.settings.template(toolTemplate)
+	if plain == "" {
 		return nil, nil
 	}
 	c := &ChatTemplate{tokens: t.settings.tokens}
 	var err error
-	if c.plain, err = parseChatTemplate("chat template", t.settings.chatTemplate); err != nil {
+	if c.plain, err = parseChatTemplate("chat template", plain); err != nil {
 		return nil, err
 	}
 	c.tools = c.plain
-	if t.settings.toolTemplate != "" {
-		c.tools, err = parseChatTemplate("chat template tool_use", t.settings.toolTemplate)
+	if tools != "" {
+		c.tools, err = parseChatTemplate("chat template "+toolTemplate, tools)
 	}
 	return c, err
 }

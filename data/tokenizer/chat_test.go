@@ -18,7 +18,7 @@ import (
 // withChatTemplate returns the tiny tokenizer with a chat template.
 func withChatTemplate(t testing.TB, source string) *Tokenizer {
 	tok := tinyTokenizer(t)
-	tok.settings.chatTemplate = source
+	tok.settings.templates = []NamedTemplate{{DefaultTemplate, source}}
 	tok.settings.tokens = map[string]string{"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
 	return tok
 }
@@ -155,7 +155,8 @@ func TestChatTemplate_toolUse(t *testing.T) {
 	const inConfig = `{"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ tools | length }} tools"}]}`
 	for what, files := range map[string]map[string]string{
 		"config": {"tokenizer_config.json": inConfig},
-		"files":  {"tokenizer_config.json": `{"chat_template": "another"}`, ChatTemplateFile: "plain", ToolTemplateFile: "{{ tools | length }} tools"},
+		"object": {"tokenizer_config.json": `{"chat_template": {"default": "plain", "tool_use": "{{ tools | length }} tools"}}`},
+		"files":  {"tokenizer_config.json": `{"chat_template": "another"}`, ChatTemplateFile: "plain", "additional_chat_templates/tool_use.jinja": "{{ tools | length }} tools"},
 	} {
 		dir := t.TempDir()
 		files["tokenizer.json"] = string(testfile.Read(t, "testdata/tiny_bpe_1k_tokenizer.json"))

@@ -64,7 +64,7 @@ func (t *Tokenizer) configure(dir string, read reader) error {
 	if c.isTrue("add_eos_token") && t.settings.eos >= 0 && len(t.after) == 0 {
 		t.after = []int32{int32(t.settings.eos)}
 	}
-	return t.loadChatTemplate(dir, read, c.values["chat_template"])
+	return t.loadChatTemplates(dir, read, c.values["chat_template"])
 }
 
 // settings is a JSON object that preserves the order of its keys, because tokens are added in that order.

@@ -234,10 +234,25 @@ func ggufConfig(f *gguf.File) ([]byte, error) {
 			config[key] = yes
 		}
 	}
-	if template, ok := f.Key("tokenizer.chat_template").(string); ok {
-		config["chat_template"] = template
+	if list := ggufTemplates(f); len(list) > 0 {
+		config["chat_template"] = list
 	}
 	return json.MarshalIndent(config, "", "  ")
+}
+
+// ggufTemplates returns the chat templates by name.
+func ggufTemplates(f *gguf.File) map[string]string {
+	list := map[string]string{}
+	if text, ok := f.Key(gguf.ChatTemplate).(string); ok {
+		list[DefaultTemplate] = text
+	}
+	names, _ := f.Key(gguf.ChatTemplates).([]string)
+	for _, name := range names {
+		if text, ok := f.Key(gguf.ChatTemplate + "." + name).(string); ok {
+			list[name] = text
+		}
+	}
+	return list
 }
 
 // reader returns the contents of a tokenizer's file by its name in the directory. If the file does not exist, the error

@@ -45,7 +45,7 @@ func TestLoadGGUF_golden(t *testing.T) {
 	if n == 0 {
 		t.Error("no texts")
 	}
-	if falcon := of["falcon_mamba"]; falcon.settings.chatTemplate == "" || falcon.settings.eos < 0 {
+	if falcon := of["falcon_mamba"]; falcon.ChatTemplateText() == "" || falcon.settings.eos < 0 {
 		t.Error("the chat template or the end of text is missing")
 	}
 }

@@ -135,8 +135,8 @@ func TestLoad_config(t *testing.T) {
 	if id, ok := tok.EOS(); !ok || id != 0 {
 		t.Errorf("end of text is %d, %v", id, ok)
 	}
-	if tok.settings.chatTemplate != "x" {
-		t.Errorf("chat template %q", tok.settings.chatTemplate)
+	if tok.ChatTemplateText() != "x" {
+		t.Errorf("chat template %q", tok.ChatTemplateText())
 	}
 	if err := atomicfile.WriteFile(dir+"/tokenizer_config.json", []byte(`{"eos_token":"</s>"}`)); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,10 +36,9 @@ type Tokenizer struct {
 
 // tokenizerConfig contains the settings of tokenizer_config.json.
 type tokenizerConfig struct {
-	bos, eos     int // −1 if there is none
-	chatTemplate string
-	toolTemplate string            // for conversations with tools; "" if there is no separate one
-	tokens       map[string]string // bos_token, eos_token and the other named special tokens, for chat templates
+	bos, eos  int // −1 if there is none
+	templates []NamedTemplate
+	tokens    map[string]string // bos_token, eos_token and the other named special tokens, for chat templates
 }
 
 // Load reads a tokenizer from a model directory (tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
@@ -135,47 +133,3 @@ func (t *Tokenizer) isSpecial(id int) bool {
 
 // Digest identifies the tokenizer by the contents of its files.
 func (t *Tokenizer) Digest() string { return t.digest }
-
-// Chat template files: for all conversations, and for those with tools.
-const (
-	ChatTemplateFile = "chat_template.jinja"
-	ToolTemplateFile = "additional_chat_templates/tool_use.jinja"
-)
-
-// loadChatTemplate reads the templates from their files. Without such files, tokenizer_config.json has a string or a
-// list of named templates: "default", and "tool_use" for conversations with tools.
-func (t *Tokenizer) loadChatTemplate(dir string, read reader, inConfig json.RawMessage) error {
-	found := false
-	for name, place := range map[string]*string{ChatTemplateFile: &t.settings.chatTemplate, ToolTemplateFile: &t.settings.toolTemplate} {
-		raw, err := read(name, inputfile.MaxConfig)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("tokenizer: %w", err)
-		}
-		if err == nil {
-			*place, found = string(raw), true
-		}
-	}
-	if found {
-		t.digest = contenthash.Sum([]byte(t.digest), []byte(t.settings.chatTemplate))
-		if t.settings.toolTemplate != "" {
-			t.digest = contenthash.Sum([]byte(t.digest), []byte(t.settings.toolTemplate))
-		}
-		return nil
-	}
-	if len(inConfig) == 0 || json.Unmarshal(inConfig, &t.settings.chatTemplate) == nil {
-		return nil
-	}
-	var named []struct{ Name, Template string }
-	if err := json.Unmarshal(inConfig, &named); err != nil {
-		return fmt.Errorf("tokenizer: %s: chat_template: want a string or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
-	}
-	for _, n := range named {
-		switch n.Name {
-		case "default":
-			t.settings.chatTemplate = n.Template
-		case "tool_use":
-			t.settings.toolTemplate = n.Template
-		}
-	}
-	return nil
-}

@@ -5,6 +5,12 @@ import (
 	"strings"
 )
 
+// Keys of chat templates: the default one, the prefix of the others, and the list of their names.
+const (
+	ChatTemplate  = "tokenizer.chat_template"
+	ChatTemplates = "tokenizer.chat_templates"
+)
+
 // layerNames maps the names of a Mamba layer's tensors to llama.cpp's.
 var layerNames = map[string]string{
 	"norm.weight": "attn_norm.weight", "mixer.in_proj.weight": "ssm_in.weight", "mixer.conv1d.weight": "ssm_conv1d.weight",

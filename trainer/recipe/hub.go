@@ -176,7 +176,7 @@ func isRepository(name string) bool { return hub.IsID(name) && strings.Contains(
 
 // isModelFile reports whether a file in a repository is to be fetched.
 func isModelFile(name string) bool {
-	if name == tokenizer.ToolTemplateFile {
+	if tokenizer.IsTemplateFile(name) {
 		return true
 	}
 	if path.Dir(name) != "." {
@@ -188,7 +188,7 @@ func isModelFile(name string) bool {
 
 // isTokenizerFile reports whether a file in a repository belongs to its tokenizer.
 func isTokenizerFile(name string) bool {
-	return slices.Contains(tokenizerFiles, name) || name == tokenizer.ToolTemplateFile
+	return slices.Contains(tokenizerFiles, name) || tokenizer.IsTemplateFile(name)
 }
 
 // isWeights reports whether a file contains or lists weights in a format other than GGUF.

@@ -20,7 +20,7 @@ import (
 // tokenizerFiles are copied with a model, byte for byte. The first is the tokenizer itself.
 var tokenizerFiles = []string{
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-	"chat_template.jinja",
+	tokenizer.ChatTemplateFile,
 }
 
 // CopyModelFiles copies the files of a model other than its weights: the tokenizer of the first directory that has one,
@@ -76,27 +76,19 @@ func copyTokenizer(to string, from ...string) error {
 	return nil
 }
 
-// joinTemplates moves the chat templates of a tokenizer that has a tool template in a subdirectory of from into the
+// joinTemplates moves the chat templates of a tokenizer that has some in a subdirectory of from into the
 // tokenizer_config.json of its copy, because results have no subdirectories.
 func joinTemplates(to, from string) error {
-	tools, err := inputfile.Read(filepath.Join(from, tokenizer.ToolTemplateFile), inputfile.MaxConfig)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	list, err := tokenizer.TemplateFiles(from)
 	if err != nil {
 		return err
 	}
-	type named struct {
-		Name     string `json:"name"`
-		Template string `json:"template"`
+	if len(list) == 0 || len(list) == 1 && list[0].Name == tokenizer.DefaultTemplate {
+		return nil
 	}
-	list := []named{{"tool_use", string(tools)}}
 	plain, copied := filepath.Join(to, tokenizer.ChatTemplateFile), filepath.Join(to, "tokenizer_config.json")
-	if b, err := os.ReadFile(plain); err == nil {
-		list = append([]named{{"default", string(b)}}, list...)
-		if err := os.Remove(plain); err != nil {
-			return err
-		}
+	if err := os.Remove(plain); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	config := map[string]json.RawMessage{}
 	if err := pyjson.ReadFile(copied, inputfile.MaxTokenizer, &config); err != nil && !errors.Is(err, fs.ErrNotExist) {
