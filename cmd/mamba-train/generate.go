@@ -122,11 +122,14 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	return checkState(f.state)
 }
 
-// checkTexts reports texts that are not valid UTF-8.
+// checkTexts reports texts that are not valid UTF-8, and empty stop texts.
 func (f generateFlags) checkTexts() error {
 	errs := []error{fault.CheckText("--prompt", f.prompt), fault.CheckText("--system", f.system)}
 	for _, text := range f.stop {
 		errs = append(errs, fault.CheckText("--stop", text))
+		if text == "" {
+			errs = append(errs, cli.Misusef("--stop: must not be empty"))
+		}
 	}
 	return cmp.Or(errs...)
 }

@@ -111,6 +111,9 @@ func history(run string) (plot.History, error) {
 		return plot.History{}, err
 	}
 	state, err := checkpoint.ParseState(b)
+	if err != nil && path == run {
+		return plot.History{}, fmt.Errorf("%s: want a trainer_state.json or the directory of a run: %w", path, err)
+	}
 	if err != nil {
 		return plot.History{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -401,6 +401,9 @@ func (c valueColumn) Ints(dst []int32, i int) ([]int32, bool, error) {
 	}
 	for j, v := range list {
 		n, ok := v.(int64)
+		if _, isFloat := v.(float64); isFloat {
+			return dst, false, fmt.Errorf("element %d is the floating-point number %s, want a 32-bit integer", j, fault.Value(v))
+		}
 		if !ok || n < math.MinInt32 || n > math.MaxInt32 {
 			return dst, false, fmt.Errorf("element %d is %s, want a 32-bit integer", j, fault.Value(v))
 		}

@@ -112,3 +112,11 @@ func TestJSON_late(t *testing.T) {
 		}
 	}
 }
+
+// A float in a list of ids is not shown as if it were the integer that is wanted.
+func TestInts_float(t *testing.T) {
+	_, _, err := valueColumn{[]any{int64(1), 2.0}}.Ints(nil, 0)
+	if want := "element 1 is the floating-point number 2, want a 32-bit integer"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}

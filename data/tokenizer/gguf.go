@@ -234,22 +234,24 @@ func ggufConfig(f *gguf.File) ([]byte, error) {
 			config[key] = yes
 		}
 	}
-	if list := ggufTemplates(f); len(list) > 0 {
+	switch list := ggufTemplates(f); {
+	case len(list) == 1 && list[0].Name == DefaultTemplate:
+		config["chat_template"] = list[0].Text
+	case len(list) > 0:
 		config["chat_template"] = list
 	}
 	return json.MarshalIndent(config, "", "  ")
 }
 
-// ggufTemplates returns the chat templates by name.
-func ggufTemplates(f *gguf.File) map[string]string {
-	list := map[string]string{}
+// ggufTemplates returns the chat templates.
+func ggufTemplates(f *gguf.File) (list []NamedTemplate) {
 	if text, ok := f.Key(gguf.ChatTemplate).(string); ok {
-		list[DefaultTemplate] = text
+		list = append(list, NamedTemplate{DefaultTemplate, text})
 	}
 	names, _ := f.Key(gguf.ChatTemplates).([]string)
 	for _, name := range names {
 		if text, ok := f.Key(gguf.ChatTemplate + "." + name).(string); ok {
-			list[name] = text
+			list = append(list, NamedTemplate{name, text})
 		}
 	}
 	return list

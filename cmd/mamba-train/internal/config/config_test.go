@@ -271,6 +271,8 @@ func TestBrokenFiles(t *testing.T) {
 		"train: 3":             "c.yaml: train: want a mapping of keys to values, got 3",
 		"seed:\n":              "c.yaml: seed: want a whole number, got nothing",
 		"":                     "c.yaml: model: is required",
+		"a: 1\nmodel: caf\xe9": "c.yaml: line 2: is not UTF-8",
+		"a: 1\n\nb: \x00":      "c.yaml: line 3: contains the control character U+0000",
 	} {
 		if _, err := loadText(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", text, err, want)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -114,6 +116,10 @@ func (s schema) readFile(path string, faults *fault.List) fileSettings {
 
 func (s schema) read(raw []byte, origin string, faults *fault.List) fileSettings {
 	found := fileSettings{map[string]*yaml.Node{}, map[string]bool{}}
+	if err := checkCharacters(raw); err != nil {
+		faults.AddFrom(origin, "", "%v", err)
+		return fileSettings{}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	var doc, more yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
@@ -134,6 +140,28 @@ func (s schema) read(raw []byte, origin string, faults *fault.List) fileSettings
 	}
 	return found
 }
+
+// checkCharacters returns an error for a file that is not UTF-8 text, with the line, which the YAML library does not
+// report. The library also reads UTF-16 with a byte order mark.
+func checkCharacters(raw []byte) error {
+	if bytes.HasPrefix(raw, []byte{0xff, 0xfe}) || bytes.HasPrefix(raw, []byte{0xfe, 0xff}) {
+		return nil
+	}
+	n := 0
+	for line := range bytes.Lines(raw) {
+		n++
+		if !utf8.Valid(line) {
+			return fmt.Errorf("line %d: is not UTF-8: save the file as UTF-8", n)
+		}
+		if i := bytes.IndexFunc(line, isControl); i >= 0 {
+			return fmt.Errorf("line %d: contains the control character %U", n, line[i])
+		}
+	}
+	return nil
+}
+
+// isControl reports whether r is one of the ASCII characters that YAML does not allow.
+func isControl(r rune) bool { return r == 0x7f || r < ' ' && !strings.ContainsRune("\t\n\r", r) }
 
 // readSection adds the keys in a section to found.
 func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *fault.List) {
