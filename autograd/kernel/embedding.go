@@ -21,7 +21,9 @@ func ScatterAdd[T Float](dtable, dy Mat[T], ids []int) {
 		return
 	}
 	For(dtable.Cols, columnGrain, func(lo, hi int) {
-		scatterAddRef(dtable.Slice(0, dtable.Rows, lo, hi), dy.Slice(0, dy.Rows, lo, hi), ids)
+		for i, id := range ids {
+			add(dtable.Row(id)[lo:hi], dy.Row(i)[lo:hi])
+		}
 	})
 }
 

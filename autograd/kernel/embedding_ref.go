@@ -7,16 +7,6 @@ func gatherRef[T Float](y, table Mat[T], ids []int) {
 	}
 }
 
-// scatterAddRef computes dtable(ids(i)) += dy(i), in the order of i.
-func scatterAddRef[T Float](dtable, dy Mat[T], ids []int) {
-	for i, id := range ids {
-		row := dtable.Row(id)
-		for j, v := range dy.Row(i) {
-			row[j] += v
-		}
-	}
-}
-
 // gatherColumnsRef computes y(i, j) = table(j, ids(i)): y is (len(ids), m), table is (m, v).
 func gatherColumnsRef[T Float](y, table Mat[T], ids []int) {
 	for i, id := range ids {

@@ -296,6 +296,22 @@ func TestScatterAddGather(t *testing.T) {
 	}
 }
 
+// In float32, rows with the same id are added in their order.
+func TestScatterAdd_order(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(7))
+		ids := []int{1, 0, 1, 1}
+		dy := randomMat[float32](rng, len(ids), 300)
+		sum := Dense(make([]float32, 2*300), 2, 300)
+		ScatterAdd(sum, dy, ids)
+		for j := range 300 {
+			if got, want := sum.Row(1)[j], dy.Row(0)[j]+dy.Row(2)[j]+dy.Row(3)[j]; got != want {
+				t.Fatalf("column %d: %g, want %g", j, got, want)
+			}
+		}
+	})
+}
+
 // ulpError returns |got − want| in units in the last place of want as a float32; for denormals, of the smallest normal
 // number.
 func ulpError(got float32, want float64) float64 {
