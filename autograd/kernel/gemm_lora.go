@@ -125,7 +125,7 @@ func (l *adapterProduct) project(s *slab, from, to int) {
 // projectPanel is project for columns [32·j, 32·j+32).
 func (l *adapterProduct) projectPanel(s *slab, from, to, j int, corner []float32) {
 	width := min(panel, l.rank-j*panel)
-	tile := s.set.tile[to-from][(width+15)/16]
+	tile, _ := tileFor(&s.set.tile[to-from], width)
 	for k := 0; k < s.kn; k += s.block {
 		kc := min(s.block, s.kn-k)
 		tile(kc, &s.packed[k*s.rows+from*kc], &l.first.data[(j*l.depth+s.k0+k)*panel], panel, &corner[0], panel, k, &corner[0], 0)
@@ -136,7 +136,8 @@ func (l *adapterProduct) projectPanel(s *slab, from, to, j int, corner []float32
 	}
 }
 
-// extend adds the adapter's share to a tile of c.
-func (l *adapterProduct) extend(s *slab, from, to, j, nv int, c *float32, ldc int) {
-	s.set.tile[to-from][nv](l.rank, &l.zs.data[from*l.rank], &l.second.data[j*panel*l.rank], panel, c, ldc, 1, c, 0)
+// extend adds the adapter's share to a tile of c that is width wide.
+func (l *adapterProduct) extend(s *slab, from, to, j, width int, c *float32, ldc int) {
+	tile, _ := tileFor(&s.set.tile[to-from], width)
+	tile(l.rank, &l.zs.data[from*l.rank], &l.second.data[j*panel*l.rank], panel, c, ldc, 1, c, 0)
 }

@@ -70,6 +70,57 @@ func checkMatMul(t *testing.T, name string, mode Mode, m, n, k int, a, b Mat[flo
 	}
 }
 
+// Tiles of every height and width compute a row's bits as the lowest tile does, and write nothing else.
+func TestTile(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(8))
+		for height := 1; height <= active.height; height++ {
+			for w, tile := range active.tile[height] {
+				if tile == nil {
+					continue
+				}
+				columns := max(w*vectorStep, narrowTile)
+				for k := 1; k <= 18; k++ {
+					a, b := gapped(rng, k, height, 0), gapped(rng, k, columns, panel)
+					checkTile(t, fmt.Sprintf("%d × %d, %d steps", height, columns, k), tile, a, b)
+				}
+			}
+		}
+	})
+}
+
+// checkTile compares c = aᵀ·b and c += aᵀ·b with tiles of one row.
+func checkTile(t *testing.T, label string, tile tileFunc, a, b Mat[float32]) {
+	t.Helper()
+	height, columns := a.Cols, b.Cols
+	c, intact := guarded(height, columns, 3)
+	want := Dense(make([]float32, panel), 1, panel)
+	for add := range 2 {
+		for i := range height {
+			row := c.Row(i)
+			for j := range row {
+				row[j] = float32(i - j)
+			}
+		}
+		before := slices.Clone(c.Data)
+		tile(a.Rows, &a.Data[0], &b.Data[0], b.Stride, &c.Data[0], c.Stride, add, &b.Data[0], 0)
+		if !intact() {
+			t.Fatalf("%s: wrote outside the result", label)
+		}
+		for i := range height {
+			copy(want.Data, before[i*c.Stride:][:columns])
+			var ai []float32
+			for l := range a.Rows {
+				ai = append(ai, a.Row(l)[i])
+			}
+			active.tile[1][2](a.Rows, &ai[0], &b.Data[0], b.Stride, &want.Data[0], panel, add, &b.Data[0], 0)
+			if !slices.Equal(c.Row(i), want.Data[:columns]) {
+				t.Fatalf("%s, add %d: row %d is %v, a tile of one row computes %v", label, add, i, c.Row(i), want.Data[:columns])
+			}
+		}
+	}
+}
+
 // The plain loops themselves, against the definition.
 func TestMatMulPlain(t *testing.T) {
 	rng := rand.New(rand.NewSource(2))

@@ -120,7 +120,7 @@ func (p *product) slab(r, rows, k0, kn int) {
 	if p.b.packs() {
 		target, share = 6*Threads(), p.set.blocks.bands // splitting the rows further would pack B more often
 	} else if p.maxBlock == kDirect {
-		target = 4 * Threads() // narrow bands of columns would read too little of each row
+		target = 4 * Threads() // narrowTile bands of columns would read too little of each row
 	}
 	bands := min(max((rows*s.block+share-1)/share, (target+columns-1)/columns), s.panels.count)
 	groups := taper{columns, 2 * Threads()}
@@ -273,16 +273,27 @@ type tileArgs struct {
 	step             int
 }
 
+// narrowTile is the width of a tile for the products of an adapter, whose rank is small.
+const narrowTile = 8
+
+// tileFor returns the narrowest tile that computes width columns, and the number of columns that it computes.
+func tileFor(tiles *[3]tileFunc, width int) (tile tileFunc, covered int) {
+	if width <= narrowTile && tiles[0] != nil {
+		return tiles[0], narrowTile
+	}
+	n := (width + vectorStep - 1) / vectorStep
+	return tiles[n], n * vectorStep
+}
+
 // computeTile computes one tile, in corner if it would extend past the last column.
 func (s *slab) computeTile(t *tileArgs) {
 	width := min(panel, s.n-t.j*panel)
-	nv := (width + 15) / 16
-	tile := s.set.tile[t.to-t.from][nv]
+	tile, covered := tileFor(&s.set.tile[t.to-t.from], width)
 	if s.a.bf16 {
-		tile = s.set.tile16[t.to-t.from][nv]
+		tile, covered = tileFor(&s.set.tile16[t.to-t.from], width)
 	}
 	c, ldc := &s.c.Data[(s.r+t.from)*s.c.Stride+t.j*panel], s.c.Stride
-	if width < nv*16 {
+	if width < covered {
 		c, ldc = &t.corner[0], panel
 		for r := t.from; r < t.to && t.add != 0; r++ { // so that the terms are added in the same order as in other tiles
 			copy(t.corner[(r-t.from)*panel:][:width], s.c.Row(s.r + r)[t.j*panel:])
@@ -290,12 +301,13 @@ func (s *slab) computeTile(t *tileArgs) {
 	}
 	tile(t.kc, t.a, t.b, t.ldb, c, ldc, t.add, t.next, t.step)
 	if t.last && s.adapter != nil {
-		s.adapter.extend(s, t.from, t.to, t.j, nv, c, ldc)
+		s.adapter.extend(s, t.from, t.to, t.j, width, c, ldc)
 	}
 	if t.last && s.bias != nil { // one more step of k, with ones for a
-		s.set.tile[t.to-t.from][nv](1, &ones[0], &s.bias[t.j*panel], panel, c, ldc, 1, c, 0)
+		tile, _ := tileFor(&s.set.tile[t.to-t.from], width)
+		tile(1, &ones[0], &s.bias[t.j*panel], panel, c, ldc, 1, c, 0)
 	}
-	if width < nv*16 {
+	if width < covered {
 		for r := t.from; r < t.to; r++ {
 			copy(s.c.Row(s.r + r)[t.j*panel:], t.corner[(r-t.from)*panel:][:width])
 		}

@@ -17,7 +17,7 @@ import (
 // of it.
 type kernelSet struct {
 	name string
-	// Register tiles, by height and by width in steps of 16; see gemm_tiles.go. height is the tallest.
+	// Register tiles, by height and by width in steps of 16, and 8 wide or nil; see tileFor. height is the tallest.
 	height int
 	tile   [15][3]tileFunc
 	// Tiles for operands of bfloat16 pairs, empty where the processor has no such instruction.

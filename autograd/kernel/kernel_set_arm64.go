@@ -19,12 +19,18 @@ func machineSets() []*kernelSet {
 const neonHeight = 12
 
 var neonTiles = [15][3]tileFunc{
-	1: {nil, tile1x16Neon, tile1x32Neon}, 2: {nil, tile2x16Neon, tile2x32Neon},
-	3: {nil, tile3x16Neon, tile3x32Neon}, 4: {nil, tile4x16Neon, tile4x32Neon},
-	5: {nil, tile5x16Neon, tile5x32Neon}, 6: {nil, tile6x16Neon, tile6x32Neon},
-	7: {nil, tile7x16Neon, tile7x32Neon}, 8: {nil, tile8x16Neon, tile8x32Neon},
-	9: {nil, tile9x16Neon, tile9x32Neon}, 10: {nil, tile10x16Neon, tile10x32Neon},
-	11: {nil, tile11x16Neon, tile11x32Neon}, 12: {nil, tile12x16Neon, tile12x32Neon},
+	1:  {tile1x8Neon, tile1x16Neon, tile1x32Neon},
+	2:  {tile2x8Neon, tile2x16Neon, tile2x32Neon},
+	3:  {tile3x8Neon, tile3x16Neon, tile3x32Neon},
+	4:  {tile4x8Neon, tile4x16Neon, tile4x32Neon},
+	5:  {tile5x8Neon, tile5x16Neon, tile5x32Neon},
+	6:  {tile6x8Neon, tile6x16Neon, tile6x32Neon},
+	7:  {tile7x8Neon, tile7x16Neon, tile7x32Neon},
+	8:  {tile8x8Neon, tile8x16Neon, tile8x32Neon},
+	9:  {tile9x8Neon, tile9x16Neon, tile9x32Neon},
+	10: {tile10x8Neon, tile10x16Neon, tile10x32Neon},
+	11: {tile11x8Neon, tile11x16Neon, tile11x32Neon},
+	12: {tile12x8Neon, tile12x16Neon, tile12x32Neon},
 }
 
 var neonSet = kernelSet{

@@ -4,6 +4,91 @@
 
 #include "textflag.h"
 
+// func tile1x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 5 vector registers, 9 general
+TEXT ·tile1x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R5
+	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xbd400022 // ldr s2, [x1, #0]
+	WORD $0xad401043 // ldp q3, q4, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
+	ADD R3, R2, R2
+	ADD $4, R1, R1
+	WORD $0xbd400024 // ldr s4, [x1, #0]
+	WORD $0xad400843 // ldp q3, q2, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R3, R2, R2
+	ADD $4, R1, R1
+	WORD $0xbd400022 // ldr s2, [x1, #0]
+	WORD $0xad401043 // ldp q3, q4, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
+	ADD R3, R2, R2
+	ADD $4, R1, R1
+	WORD $0xbd400024 // ldr s4, [x1, #0]
+	WORD $0xad400843 // ldp q3, q2, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R3, R2, R2
+	ADD $4, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xbd400022 // ldr s2, [x1, #0]
+	WORD $0xad401043 // ldp q3, q4, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
+	ADD R3, R2, R2
+	ADD $4, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R5
+	WORD $0xad400ca4 // ldp q4, q3, [x5, #0]
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0xad0004a0 // stp q0, q1, [x5, #0]
+	B done
+overwrite:
+	MOVD R4, R5
+	WORD $0xad0004a0 // stp q0, q1, [x5, #0]
+done:
+	RET
+
 // func tile1x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 7 vector registers, 9 general
 TEXT ·tile1x16Neon(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
@@ -17,12 +102,12 @@ TEXT ·tile1x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R5
+	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
 	WORD $0x6f00e403 // movi v3.2d, #0
-	MOVD R4, R5
-	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -124,12 +209,12 @@ TEXT ·tile1x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R5
+	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
 	WORD $0x6f00e403 // movi v3.2d, #0
-	MOVD R4, R5
-	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -231,6 +316,9 @@ TEXT ·tile1x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R5
+	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
+	WORD $0xf98020b0 // prfm pstl1keep, [x5, #64]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -239,8 +327,6 @@ TEXT ·tile1x32Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	MOVD R4, R5
-	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -382,6 +468,9 @@ TEXT ·tile1x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R5
+	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
+	WORD $0xf98020b0 // prfm pstl1keep, [x5, #64]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -390,8 +479,6 @@ TEXT ·tile1x32BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	MOVD R4, R5
-	WORD $0xf98000b0 // prfm pstl1keep, [x5, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -520,6 +607,112 @@ overwrite:
 done:
 	RET
 
+// func tile2x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 7 vector registers, 10 general
+TEXT ·tile2x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xfd400024 // ldr d4, [x1, #0]
+	WORD $0xad401845 // ldp q5, q6, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	ADD R3, R2, R2
+	ADD $8, R1, R1
+	WORD $0xfd400026 // ldr d6, [x1, #0]
+	WORD $0xad401045 // ldp q5, q4, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4fa610a2 // fmla v2.4s, v5.4s, v6.s[1]
+	WORD $0x4fa61083 // fmla v3.4s, v4.4s, v6.s[1]
+	ADD R3, R2, R2
+	ADD $8, R1, R1
+	WORD $0xfd400024 // ldr d4, [x1, #0]
+	WORD $0xad401845 // ldp q5, q6, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	ADD R3, R2, R2
+	ADD $8, R1, R1
+	WORD $0xfd400026 // ldr d6, [x1, #0]
+	WORD $0xad401045 // ldp q5, q4, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4fa610a2 // fmla v2.4s, v5.4s, v6.s[1]
+	WORD $0x4fa61083 // fmla v3.4s, v4.4s, v6.s[1]
+	ADD R3, R2, R2
+	ADD $8, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xfd400024 // ldr d4, [x1, #0]
+	WORD $0xad401845 // ldp q5, q6, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	ADD R3, R2, R2
+	ADD $8, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad401526 // ldp q6, q5, [x9, #0]
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad401925 // ldp q5, q6, [x9, #0]
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+done:
+	RET
+
 // func tile2x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 11 vector registers, 10 general
 TEXT ·tile2x16Neon(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
@@ -533,6 +726,10 @@ TEXT ·tile2x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -541,10 +738,6 @@ TEXT ·tile2x16Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -678,6 +871,10 @@ TEXT ·tile2x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -686,10 +883,6 @@ TEXT ·tile2x16BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -823,6 +1016,12 @@ TEXT ·tile2x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -839,10 +1038,6 @@ TEXT ·tile2x32Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -1046,6 +1241,12 @@ TEXT ·tile2x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -1062,10 +1263,6 @@ TEXT ·tile2x32BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -1256,6 +1453,138 @@ overwrite:
 done:
 	RET
 
+// func tile3x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 10 vector registers, 10 general
+TEXT ·tile3x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xfd400026 // ldr d6, [x1, #0]
+	WORD $0xbd400827 // ldr s7, [x1, #8]
+	WORD $0xad402448 // ldp q8, q9, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f861100 // fmla v0.4s, v8.4s, v6.s[0]
+	WORD $0x4f861121 // fmla v1.4s, v9.4s, v6.s[0]
+	WORD $0x4fa61102 // fmla v2.4s, v8.4s, v6.s[1]
+	WORD $0x4fa61123 // fmla v3.4s, v9.4s, v6.s[1]
+	WORD $0x4f871104 // fmla v4.4s, v8.4s, v7.s[0]
+	WORD $0x4f871125 // fmla v5.4s, v9.4s, v7.s[0]
+	ADD R3, R2, R2
+	ADD $12, R1, R1
+	WORD $0xfd400029 // ldr d9, [x1, #0]
+	WORD $0xbd400828 // ldr s8, [x1, #8]
+	WORD $0xad401847 // ldp q7, q6, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8910e0 // fmla v0.4s, v7.4s, v9.s[0]
+	WORD $0x4f8910c1 // fmla v1.4s, v6.4s, v9.s[0]
+	WORD $0x4fa910e2 // fmla v2.4s, v7.4s, v9.s[1]
+	WORD $0x4fa910c3 // fmla v3.4s, v6.4s, v9.s[1]
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R3, R2, R2
+	ADD $12, R1, R1
+	WORD $0xfd400026 // ldr d6, [x1, #0]
+	WORD $0xbd400827 // ldr s7, [x1, #8]
+	WORD $0xad402448 // ldp q8, q9, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f861100 // fmla v0.4s, v8.4s, v6.s[0]
+	WORD $0x4f861121 // fmla v1.4s, v9.4s, v6.s[0]
+	WORD $0x4fa61102 // fmla v2.4s, v8.4s, v6.s[1]
+	WORD $0x4fa61123 // fmla v3.4s, v9.4s, v6.s[1]
+	WORD $0x4f871104 // fmla v4.4s, v8.4s, v7.s[0]
+	WORD $0x4f871125 // fmla v5.4s, v9.4s, v7.s[0]
+	ADD R3, R2, R2
+	ADD $12, R1, R1
+	WORD $0xfd400029 // ldr d9, [x1, #0]
+	WORD $0xbd400828 // ldr s8, [x1, #8]
+	WORD $0xad401847 // ldp q7, q6, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8910e0 // fmla v0.4s, v7.4s, v9.s[0]
+	WORD $0x4f8910c1 // fmla v1.4s, v6.4s, v9.s[0]
+	WORD $0x4fa910e2 // fmla v2.4s, v7.4s, v9.s[1]
+	WORD $0x4fa910c3 // fmla v3.4s, v6.4s, v9.s[1]
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R3, R2, R2
+	ADD $12, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xfd400026 // ldr d6, [x1, #0]
+	WORD $0xbd400827 // ldr s7, [x1, #8]
+	WORD $0xad402448 // ldp q8, q9, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f861100 // fmla v0.4s, v8.4s, v6.s[0]
+	WORD $0x4f861121 // fmla v1.4s, v9.4s, v6.s[0]
+	WORD $0x4fa61102 // fmla v2.4s, v8.4s, v6.s[1]
+	WORD $0x4fa61123 // fmla v3.4s, v9.4s, v6.s[1]
+	WORD $0x4f871104 // fmla v4.4s, v8.4s, v7.s[0]
+	WORD $0x4f871125 // fmla v5.4s, v9.4s, v7.s[0]
+	ADD R3, R2, R2
+	ADD $12, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad402129 // ldp q9, q8, [x9, #0]
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad402528 // ldp q8, q9, [x9, #0]
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad402129 // ldp q9, q8, [x9, #0]
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+done:
+	RET
+
 // func tile3x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 16 vector registers, 10 general
 TEXT ·tile3x16Neon(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
@@ -1269,6 +1598,12 @@ TEXT ·tile3x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -1281,12 +1616,6 @@ TEXT ·tile3x16Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e409 // movi v9.2d, #0
 	WORD $0x6f00e40a // movi v10.2d, #0
 	WORD $0x6f00e40b // movi v11.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -1457,6 +1786,12 @@ TEXT ·tile3x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -1469,12 +1804,6 @@ TEXT ·tile3x16BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e409 // movi v9.2d, #0
 	WORD $0x6f00e40a // movi v10.2d, #0
 	WORD $0x6f00e40b // movi v11.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -1645,6 +1974,15 @@ TEXT ·tile3x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -1669,12 +2007,6 @@ TEXT ·tile3x32Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -1945,6 +2277,15 @@ TEXT ·tile3x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -1969,12 +2310,6 @@ TEXT ·tile3x32BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -2232,6 +2567,151 @@ overwrite:
 done:
 	RET
 
+// func tile4x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 11 vector registers, 10 general
+TEXT ·tile4x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0x3dc00028 // ldr q8, [x1, #0]
+	WORD $0xad402849 // ldp q9, q10, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81122 // fmla v2.4s, v9.4s, v8.s[1]
+	WORD $0x4fa81143 // fmla v3.4s, v10.4s, v8.s[1]
+	WORD $0x4f881924 // fmla v4.4s, v9.4s, v8.s[2]
+	WORD $0x4f881945 // fmla v5.4s, v10.4s, v8.s[2]
+	WORD $0x4fa81926 // fmla v6.4s, v9.4s, v8.s[3]
+	WORD $0x4fa81947 // fmla v7.4s, v10.4s, v8.s[3]
+	ADD R3, R2, R2
+	WORD $0x3dc0042a // ldr q10, [x1, #16]
+	WORD $0xad402049 // ldp q9, q8, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	WORD $0x4faa1122 // fmla v2.4s, v9.4s, v10.s[1]
+	WORD $0x4faa1103 // fmla v3.4s, v8.4s, v10.s[1]
+	WORD $0x4f8a1924 // fmla v4.4s, v9.4s, v10.s[2]
+	WORD $0x4f8a1905 // fmla v5.4s, v8.4s, v10.s[2]
+	WORD $0x4faa1926 // fmla v6.4s, v9.4s, v10.s[3]
+	WORD $0x4faa1907 // fmla v7.4s, v8.4s, v10.s[3]
+	ADD R3, R2, R2
+	WORD $0x3dc00828 // ldr q8, [x1, #32]
+	WORD $0xad402849 // ldp q9, q10, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81122 // fmla v2.4s, v9.4s, v8.s[1]
+	WORD $0x4fa81143 // fmla v3.4s, v10.4s, v8.s[1]
+	WORD $0x4f881924 // fmla v4.4s, v9.4s, v8.s[2]
+	WORD $0x4f881945 // fmla v5.4s, v10.4s, v8.s[2]
+	WORD $0x4fa81926 // fmla v6.4s, v9.4s, v8.s[3]
+	WORD $0x4fa81947 // fmla v7.4s, v10.4s, v8.s[3]
+	ADD R3, R2, R2
+	WORD $0x3dc00c2a // ldr q10, [x1, #48]
+	WORD $0xad402049 // ldp q9, q8, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	WORD $0x4faa1122 // fmla v2.4s, v9.4s, v10.s[1]
+	WORD $0x4faa1103 // fmla v3.4s, v8.4s, v10.s[1]
+	WORD $0x4f8a1924 // fmla v4.4s, v9.4s, v10.s[2]
+	WORD $0x4f8a1905 // fmla v5.4s, v8.4s, v10.s[2]
+	WORD $0x4faa1926 // fmla v6.4s, v9.4s, v10.s[3]
+	WORD $0x4faa1907 // fmla v7.4s, v8.4s, v10.s[3]
+	ADD R3, R2, R2
+	ADD $64, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0x3dc00028 // ldr q8, [x1, #0]
+	WORD $0xad402849 // ldp q9, q10, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81122 // fmla v2.4s, v9.4s, v8.s[1]
+	WORD $0x4fa81143 // fmla v3.4s, v10.4s, v8.s[1]
+	WORD $0x4f881924 // fmla v4.4s, v9.4s, v8.s[2]
+	WORD $0x4f881945 // fmla v5.4s, v10.4s, v8.s[2]
+	WORD $0x4fa81926 // fmla v6.4s, v9.4s, v8.s[3]
+	WORD $0x4fa81947 // fmla v7.4s, v10.4s, v8.s[3]
+	ADD R3, R2, R2
+	ADD $16, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad40252a // ldp q10, q9, [x9, #0]
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad402929 // ldp q9, q10, [x9, #0]
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40252a // ldp q10, q9, [x9, #0]
+	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad402929 // ldp q9, q10, [x9, #0]
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+done:
+	RET
+
 // func tile4x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 10 general
 TEXT ·tile4x16Neon(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
@@ -2245,6 +2725,14 @@ TEXT ·tile4x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -2261,14 +2749,6 @@ TEXT ·tile4x16Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -2463,6 +2943,14 @@ TEXT ·tile4x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -2479,14 +2967,6 @@ TEXT ·tile4x16BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -2734,8 +3214,20 @@ TEXT ·tile4x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -2753,14 +3245,6 @@ strip:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -2889,61 +3373,61 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404132 // ldp q18, q16, [x9, #0]
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad414930 // ldp q16, q18, [x9, #32]
 	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad404132 // ldp q18, q16, [x9, #0]
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
 	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad414930 // ldp q16, q18, [x9, #32]
 	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
 	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad404132 // ldp q18, q16, [x9, #0]
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
 	WORD $0x4e30d529 // fadd v9.4s, v9.4s, v16.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad414930 // ldp q16, q18, [x9, #32]
 	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
 	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad404132 // ldp q18, q16, [x9, #0]
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
 	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad414930 // ldp q16, q18, [x9, #32]
 	WORD $0x4e30d5ce // fadd v14.4s, v14.4s, v16.4s
 	WORD $0x4e32d5ef // fadd v15.4s, v15.4s, v18.4s
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile4x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 26 vector registers, 14 general
@@ -2959,8 +3443,20 @@ TEXT ·tile4x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -2978,14 +3474,6 @@ strip:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -3167,61 +3655,235 @@ sums:
 	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
 	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
 	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
 	WORD $0x4e39d400 // fadd v0.4s, v0.4s, v25.4s
-	WORD $0xad000157 // stp q23, q0, [x10, #0]
-	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0xad000137 // stp q23, q0, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
 	WORD $0x4e39d442 // fadd v2.4s, v2.4s, v25.4s
 	WORD $0x4e2ed484 // fadd v4.4s, v4.4s, v14.4s
-	WORD $0xad011142 // stp q2, q4, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0xad011122 // stp q2, q4, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
 	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
 	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
 	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
 	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
-	WORD $0xad011d45 // stp q5, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0xad011d25 // stp q5, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
 	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
 	WORD $0x4e39d508 // fadd v8.4s, v8.4s, v25.4s
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
 	WORD $0x4e39d54a // fadd v10.4s, v10.4s, v25.4s
 	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
-	WORD $0xad01314a // stp q10, q12, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0xad01312a // stp q10, q12, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
 	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
 	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
 	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
 	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
-	WORD $0xad013d4d // stp q13, q15, [x10, #32]
+	WORD $0xad013d2d // stp q13, q15, [x9, #32]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000157 // stp q23, q0, [x10, #0]
-	WORD $0xad011142 // stp q2, q4, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	WORD $0xad011d45 // stp q5, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	WORD $0xad01314a // stp q10, q12, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	WORD $0xad013d4d // stp q13, q15, [x10, #32]
+	MOVD R4, R9
+	WORD $0xad000137 // stp q23, q0, [x9, #0]
+	WORD $0xad011122 // stp q2, q4, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	WORD $0xad011d25 // stp q5, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	WORD $0xad01312a // stp q10, q12, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	WORD $0xad013d2d // stp q13, q15, [x9, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile5x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 14 vector registers, 10 general
+TEXT ·tile5x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0x3dc0002a // ldr q10, [x1, #0]
+	WORD $0xbd40102b // ldr s11, [x1, #16]
+	WORD $0xad40344c // ldp q12, q13, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8a1180 // fmla v0.4s, v12.4s, v10.s[0]
+	WORD $0x4f8a11a1 // fmla v1.4s, v13.4s, v10.s[0]
+	WORD $0x4faa1182 // fmla v2.4s, v12.4s, v10.s[1]
+	WORD $0x4faa11a3 // fmla v3.4s, v13.4s, v10.s[1]
+	WORD $0x4f8a1984 // fmla v4.4s, v12.4s, v10.s[2]
+	WORD $0x4f8a19a5 // fmla v5.4s, v13.4s, v10.s[2]
+	WORD $0x4faa1986 // fmla v6.4s, v12.4s, v10.s[3]
+	WORD $0x4faa19a7 // fmla v7.4s, v13.4s, v10.s[3]
+	WORD $0x4f8b1188 // fmla v8.4s, v12.4s, v11.s[0]
+	WORD $0x4f8b11a9 // fmla v9.4s, v13.4s, v11.s[0]
+	ADD R3, R2, R2
+	ADD $20, R1, R1
+	WORD $0x3dc0002d // ldr q13, [x1, #0]
+	WORD $0xbd40102c // ldr s12, [x1, #16]
+	WORD $0xad40284b // ldp q11, q10, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8d1160 // fmla v0.4s, v11.4s, v13.s[0]
+	WORD $0x4f8d1141 // fmla v1.4s, v10.4s, v13.s[0]
+	WORD $0x4fad1162 // fmla v2.4s, v11.4s, v13.s[1]
+	WORD $0x4fad1143 // fmla v3.4s, v10.4s, v13.s[1]
+	WORD $0x4f8d1964 // fmla v4.4s, v11.4s, v13.s[2]
+	WORD $0x4f8d1945 // fmla v5.4s, v10.4s, v13.s[2]
+	WORD $0x4fad1966 // fmla v6.4s, v11.4s, v13.s[3]
+	WORD $0x4fad1947 // fmla v7.4s, v10.4s, v13.s[3]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R3, R2, R2
+	ADD $20, R1, R1
+	WORD $0x3dc0002a // ldr q10, [x1, #0]
+	WORD $0xbd40102b // ldr s11, [x1, #16]
+	WORD $0xad40344c // ldp q12, q13, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8a1180 // fmla v0.4s, v12.4s, v10.s[0]
+	WORD $0x4f8a11a1 // fmla v1.4s, v13.4s, v10.s[0]
+	WORD $0x4faa1182 // fmla v2.4s, v12.4s, v10.s[1]
+	WORD $0x4faa11a3 // fmla v3.4s, v13.4s, v10.s[1]
+	WORD $0x4f8a1984 // fmla v4.4s, v12.4s, v10.s[2]
+	WORD $0x4f8a19a5 // fmla v5.4s, v13.4s, v10.s[2]
+	WORD $0x4faa1986 // fmla v6.4s, v12.4s, v10.s[3]
+	WORD $0x4faa19a7 // fmla v7.4s, v13.4s, v10.s[3]
+	WORD $0x4f8b1188 // fmla v8.4s, v12.4s, v11.s[0]
+	WORD $0x4f8b11a9 // fmla v9.4s, v13.4s, v11.s[0]
+	ADD R3, R2, R2
+	ADD $20, R1, R1
+	WORD $0x3dc0002d // ldr q13, [x1, #0]
+	WORD $0xbd40102c // ldr s12, [x1, #16]
+	WORD $0xad40284b // ldp q11, q10, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8d1160 // fmla v0.4s, v11.4s, v13.s[0]
+	WORD $0x4f8d1141 // fmla v1.4s, v10.4s, v13.s[0]
+	WORD $0x4fad1162 // fmla v2.4s, v11.4s, v13.s[1]
+	WORD $0x4fad1143 // fmla v3.4s, v10.4s, v13.s[1]
+	WORD $0x4f8d1964 // fmla v4.4s, v11.4s, v13.s[2]
+	WORD $0x4f8d1945 // fmla v5.4s, v10.4s, v13.s[2]
+	WORD $0x4fad1966 // fmla v6.4s, v11.4s, v13.s[3]
+	WORD $0x4fad1947 // fmla v7.4s, v10.4s, v13.s[3]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R3, R2, R2
+	ADD $20, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0x3dc0002a // ldr q10, [x1, #0]
+	WORD $0xbd40102b // ldr s11, [x1, #16]
+	WORD $0xad40344c // ldp q12, q13, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8a1180 // fmla v0.4s, v12.4s, v10.s[0]
+	WORD $0x4f8a11a1 // fmla v1.4s, v13.4s, v10.s[0]
+	WORD $0x4faa1182 // fmla v2.4s, v12.4s, v10.s[1]
+	WORD $0x4faa11a3 // fmla v3.4s, v13.4s, v10.s[1]
+	WORD $0x4f8a1984 // fmla v4.4s, v12.4s, v10.s[2]
+	WORD $0x4f8a19a5 // fmla v5.4s, v13.4s, v10.s[2]
+	WORD $0x4faa1986 // fmla v6.4s, v12.4s, v10.s[3]
+	WORD $0x4faa19a7 // fmla v7.4s, v13.4s, v10.s[3]
+	WORD $0x4f8b1188 // fmla v8.4s, v12.4s, v11.s[0]
+	WORD $0x4f8b11a9 // fmla v9.4s, v13.4s, v11.s[0]
+	ADD R3, R2, R2
+	ADD $20, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad40312d // ldp q13, q12, [x9, #0]
+	WORD $0x4e2dd400 // fadd v0.4s, v0.4s, v13.4s
+	WORD $0x4e2cd421 // fadd v1.4s, v1.4s, v12.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40352c // ldp q12, q13, [x9, #0]
+	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
+	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40312d // ldp q13, q12, [x9, #0]
+	WORD $0x4e2dd484 // fadd v4.4s, v4.4s, v13.4s
+	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40352c // ldp q12, q13, [x9, #0]
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40312d // ldp q13, q12, [x9, #0]
+	WORD $0x4e2dd508 // fadd v8.4s, v8.4s, v13.4s
+	WORD $0x4e2cd529 // fadd v9.4s, v9.4s, v12.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+done:
 	RET
 
 // func tile5x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 24 vector registers, 10 general
@@ -3237,6 +3899,16 @@ TEXT ·tile5x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -3257,16 +3929,6 @@ TEXT ·tile5x16Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -3501,6 +4163,16 @@ TEXT ·tile5x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -3521,16 +4193,6 @@ TEXT ·tile5x16BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -3765,8 +4427,23 @@ TEXT ·tile5x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -3788,16 +4465,6 @@ strip:
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -3954,73 +4621,73 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
 	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile5x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 24 vector registers, 14 general
@@ -4036,8 +4703,23 @@ TEXT ·tile5x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -4059,16 +4741,6 @@ strip:
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -4225,73 +4897,268 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad405d56 // ldp q22, q23, [x10, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad405d36 // ldp q22, q23, [x9, #0]
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad415957 // ldp q23, q22, [x10, #32]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad415937 // ldp q23, q22, [x9, #32]
 	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
 	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile6x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 16 vector registers, 10 general
+TEXT ·tile6x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0x3dc0002c // ldr q12, [x1, #0]
+	WORD $0xfd40082d // ldr d13, [x1, #16]
+	WORD $0xad403c4e // ldp q14, q15, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8c11c0 // fmla v0.4s, v14.4s, v12.s[0]
+	WORD $0x4f8c11e1 // fmla v1.4s, v15.4s, v12.s[0]
+	WORD $0x4fac11c2 // fmla v2.4s, v14.4s, v12.s[1]
+	WORD $0x4fac11e3 // fmla v3.4s, v15.4s, v12.s[1]
+	WORD $0x4f8c19c4 // fmla v4.4s, v14.4s, v12.s[2]
+	WORD $0x4f8c19e5 // fmla v5.4s, v15.4s, v12.s[2]
+	WORD $0x4fac19c6 // fmla v6.4s, v14.4s, v12.s[3]
+	WORD $0x4fac19e7 // fmla v7.4s, v15.4s, v12.s[3]
+	WORD $0x4f8d11c8 // fmla v8.4s, v14.4s, v13.s[0]
+	WORD $0x4f8d11e9 // fmla v9.4s, v15.4s, v13.s[0]
+	WORD $0x4fad11ca // fmla v10.4s, v14.4s, v13.s[1]
+	WORD $0x4fad11eb // fmla v11.4s, v15.4s, v13.s[1]
+	ADD R3, R2, R2
+	ADD $24, R1, R1
+	WORD $0x3dc0002f // ldr q15, [x1, #0]
+	WORD $0xfd40082e // ldr d14, [x1, #16]
+	WORD $0xad40304d // ldp q13, q12, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8f11a0 // fmla v0.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f1181 // fmla v1.4s, v12.4s, v15.s[0]
+	WORD $0x4faf11a2 // fmla v2.4s, v13.4s, v15.s[1]
+	WORD $0x4faf1183 // fmla v3.4s, v12.4s, v15.s[1]
+	WORD $0x4f8f19a4 // fmla v4.4s, v13.4s, v15.s[2]
+	WORD $0x4f8f1985 // fmla v5.4s, v12.4s, v15.s[2]
+	WORD $0x4faf19a6 // fmla v6.4s, v13.4s, v15.s[3]
+	WORD $0x4faf1987 // fmla v7.4s, v12.4s, v15.s[3]
+	WORD $0x4f8e11a8 // fmla v8.4s, v13.4s, v14.s[0]
+	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
+	WORD $0x4fae11aa // fmla v10.4s, v13.4s, v14.s[1]
+	WORD $0x4fae118b // fmla v11.4s, v12.4s, v14.s[1]
+	ADD R3, R2, R2
+	ADD $24, R1, R1
+	WORD $0x3dc0002c // ldr q12, [x1, #0]
+	WORD $0xfd40082d // ldr d13, [x1, #16]
+	WORD $0xad403c4e // ldp q14, q15, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8c11c0 // fmla v0.4s, v14.4s, v12.s[0]
+	WORD $0x4f8c11e1 // fmla v1.4s, v15.4s, v12.s[0]
+	WORD $0x4fac11c2 // fmla v2.4s, v14.4s, v12.s[1]
+	WORD $0x4fac11e3 // fmla v3.4s, v15.4s, v12.s[1]
+	WORD $0x4f8c19c4 // fmla v4.4s, v14.4s, v12.s[2]
+	WORD $0x4f8c19e5 // fmla v5.4s, v15.4s, v12.s[2]
+	WORD $0x4fac19c6 // fmla v6.4s, v14.4s, v12.s[3]
+	WORD $0x4fac19e7 // fmla v7.4s, v15.4s, v12.s[3]
+	WORD $0x4f8d11c8 // fmla v8.4s, v14.4s, v13.s[0]
+	WORD $0x4f8d11e9 // fmla v9.4s, v15.4s, v13.s[0]
+	WORD $0x4fad11ca // fmla v10.4s, v14.4s, v13.s[1]
+	WORD $0x4fad11eb // fmla v11.4s, v15.4s, v13.s[1]
+	ADD R3, R2, R2
+	ADD $24, R1, R1
+	WORD $0x3dc0002f // ldr q15, [x1, #0]
+	WORD $0xfd40082e // ldr d14, [x1, #16]
+	WORD $0xad40304d // ldp q13, q12, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8f11a0 // fmla v0.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f1181 // fmla v1.4s, v12.4s, v15.s[0]
+	WORD $0x4faf11a2 // fmla v2.4s, v13.4s, v15.s[1]
+	WORD $0x4faf1183 // fmla v3.4s, v12.4s, v15.s[1]
+	WORD $0x4f8f19a4 // fmla v4.4s, v13.4s, v15.s[2]
+	WORD $0x4f8f1985 // fmla v5.4s, v12.4s, v15.s[2]
+	WORD $0x4faf19a6 // fmla v6.4s, v13.4s, v15.s[3]
+	WORD $0x4faf1987 // fmla v7.4s, v12.4s, v15.s[3]
+	WORD $0x4f8e11a8 // fmla v8.4s, v13.4s, v14.s[0]
+	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
+	WORD $0x4fae11aa // fmla v10.4s, v13.4s, v14.s[1]
+	WORD $0x4fae118b // fmla v11.4s, v12.4s, v14.s[1]
+	ADD R3, R2, R2
+	ADD $24, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0x3dc0002c // ldr q12, [x1, #0]
+	WORD $0xfd40082d // ldr d13, [x1, #16]
+	WORD $0xad403c4e // ldp q14, q15, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8c11c0 // fmla v0.4s, v14.4s, v12.s[0]
+	WORD $0x4f8c11e1 // fmla v1.4s, v15.4s, v12.s[0]
+	WORD $0x4fac11c2 // fmla v2.4s, v14.4s, v12.s[1]
+	WORD $0x4fac11e3 // fmla v3.4s, v15.4s, v12.s[1]
+	WORD $0x4f8c19c4 // fmla v4.4s, v14.4s, v12.s[2]
+	WORD $0x4f8c19e5 // fmla v5.4s, v15.4s, v12.s[2]
+	WORD $0x4fac19c6 // fmla v6.4s, v14.4s, v12.s[3]
+	WORD $0x4fac19e7 // fmla v7.4s, v15.4s, v12.s[3]
+	WORD $0x4f8d11c8 // fmla v8.4s, v14.4s, v13.s[0]
+	WORD $0x4f8d11e9 // fmla v9.4s, v15.4s, v13.s[0]
+	WORD $0x4fad11ca // fmla v10.4s, v14.4s, v13.s[1]
+	WORD $0x4fad11eb // fmla v11.4s, v15.4s, v13.s[1]
+	ADD R3, R2, R2
+	ADD $24, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad40392f // ldp q15, q14, [x9, #0]
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403d2e // ldp q14, q15, [x9, #0]
+	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
+	WORD $0x4e2fd463 // fadd v3.4s, v3.4s, v15.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40392f // ldp q15, q14, [x9, #0]
+	WORD $0x4e2fd484 // fadd v4.4s, v4.4s, v15.4s
+	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403d2e // ldp q14, q15, [x9, #0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40392f // ldp q15, q14, [x9, #0]
+	WORD $0x4e2fd508 // fadd v8.4s, v8.4s, v15.4s
+	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403d2e // ldp q14, q15, [x9, #0]
+	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
+	WORD $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+done:
 	RET
 
 // func tile6x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 10 general
@@ -4307,6 +5174,18 @@ TEXT ·tile6x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -4331,18 +5210,6 @@ TEXT ·tile6x16Neon(SB), NOSPLIT, $0-72
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -4609,6 +5476,18 @@ TEXT ·tile6x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -4633,18 +5512,6 @@ TEXT ·tile6x16BF16(SB), NOSPLIT, $0-72
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
-	ADD R5, R9, R9
-	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	MOVD R1, R1
 	MOVD R2, R2
 	MOVD R0, R0
@@ -4911,8 +5778,26 @@ TEXT ·tile6x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -4938,18 +5823,6 @@ strip:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -5126,85 +5999,85 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
 	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
 	WORD $0x4e3ad463 // fadd v3.4s, v3.4s, v26.4s
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
 	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
 	WORD $0x4e3ad4e7 // fadd v7.4s, v7.4s, v26.4s
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
 	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
 	WORD $0x4e3ad56b // fadd v11.4s, v11.4s, v26.4s
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
 	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
 	WORD $0x4e3ad5ef // fadd v15.4s, v15.4s, v26.4s
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
 	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
 	WORD $0x4e3ad673 // fadd v19.4s, v19.4s, v26.4s
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
 	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
 	WORD $0x4e3ad6f7 // fadd v23.4s, v23.4s, v26.4s
-	WORD $0xad015d56 // stp q22, q23, [x10, #32]
+	WORD $0xad015d36 // stp q22, q23, [x9, #32]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	WORD $0xad015d56 // stp q22, q23, [x10, #32]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	WORD $0xad015d36 // stp q22, q23, [x9, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile6x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
@@ -5220,8 +6093,26 @@ TEXT ·tile6x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -5247,18 +6138,6 @@ strip:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -5435,85 +6314,306 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
 	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
 	WORD $0x4e3ad463 // fadd v3.4s, v3.4s, v26.4s
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
 	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
 	WORD $0x4e3ad4e7 // fadd v7.4s, v7.4s, v26.4s
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
 	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
 	WORD $0x4e3ad56b // fadd v11.4s, v11.4s, v26.4s
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
 	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
 	WORD $0x4e3ad5ef // fadd v15.4s, v15.4s, v26.4s
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
 	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
 	WORD $0x4e3ad673 // fadd v19.4s, v19.4s, v26.4s
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
 	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	WORD $0xad41695b // ldp q27, q26, [x10, #32]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	WORD $0xad41693b // ldp q27, q26, [x9, #32]
 	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
 	WORD $0x4e3ad6f7 // fadd v23.4s, v23.4s, v26.4s
-	WORD $0xad015d56 // stp q22, q23, [x10, #32]
+	WORD $0xad015d36 // stp q22, q23, [x9, #32]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	WORD $0xad014d52 // stp q18, q19, [x10, #32]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	WORD $0xad015d56 // stp q22, q23, [x10, #32]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	WORD $0xad014d32 // stp q18, q19, [x9, #32]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	WORD $0xad015d36 // stp q22, q23, [x9, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile7x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 10 general
+TEXT ·tile7x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0x3dc0002e // ldr q14, [x1, #0]
+	WORD $0xfd40082f // ldr d15, [x1, #16]
+	WORD $0xbd401830 // ldr s16, [x1, #24]
+	WORD $0xad404851 // ldp q17, q18, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8e1220 // fmla v0.4s, v17.4s, v14.s[0]
+	WORD $0x4f8e1241 // fmla v1.4s, v18.4s, v14.s[0]
+	WORD $0x4fae1222 // fmla v2.4s, v17.4s, v14.s[1]
+	WORD $0x4fae1243 // fmla v3.4s, v18.4s, v14.s[1]
+	WORD $0x4f8e1a24 // fmla v4.4s, v17.4s, v14.s[2]
+	WORD $0x4f8e1a45 // fmla v5.4s, v18.4s, v14.s[2]
+	WORD $0x4fae1a26 // fmla v6.4s, v17.4s, v14.s[3]
+	WORD $0x4fae1a47 // fmla v7.4s, v18.4s, v14.s[3]
+	WORD $0x4f8f1228 // fmla v8.4s, v17.4s, v15.s[0]
+	WORD $0x4f8f1249 // fmla v9.4s, v18.4s, v15.s[0]
+	WORD $0x4faf122a // fmla v10.4s, v17.4s, v15.s[1]
+	WORD $0x4faf124b // fmla v11.4s, v18.4s, v15.s[1]
+	WORD $0x4f90122c // fmla v12.4s, v17.4s, v16.s[0]
+	WORD $0x4f90124d // fmla v13.4s, v18.4s, v16.s[0]
+	ADD R3, R2, R2
+	ADD $28, R1, R1
+	WORD $0x3dc00032 // ldr q18, [x1, #0]
+	WORD $0xfd400831 // ldr d17, [x1, #16]
+	WORD $0xbd401830 // ldr s16, [x1, #24]
+	WORD $0xad40384f // ldp q15, q14, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f9211c1 // fmla v1.4s, v14.4s, v18.s[0]
+	WORD $0x4fb211e2 // fmla v2.4s, v15.4s, v18.s[1]
+	WORD $0x4fb211c3 // fmla v3.4s, v14.4s, v18.s[1]
+	WORD $0x4f9219e4 // fmla v4.4s, v15.4s, v18.s[2]
+	WORD $0x4f9219c5 // fmla v5.4s, v14.4s, v18.s[2]
+	WORD $0x4fb219e6 // fmla v6.4s, v15.4s, v18.s[3]
+	WORD $0x4fb219c7 // fmla v7.4s, v14.4s, v18.s[3]
+	WORD $0x4f9111e8 // fmla v8.4s, v15.4s, v17.s[0]
+	WORD $0x4f9111c9 // fmla v9.4s, v14.4s, v17.s[0]
+	WORD $0x4fb111ea // fmla v10.4s, v15.4s, v17.s[1]
+	WORD $0x4fb111cb // fmla v11.4s, v14.4s, v17.s[1]
+	WORD $0x4f9011ec // fmla v12.4s, v15.4s, v16.s[0]
+	WORD $0x4f9011cd // fmla v13.4s, v14.4s, v16.s[0]
+	ADD R3, R2, R2
+	ADD $28, R1, R1
+	WORD $0x3dc0002e // ldr q14, [x1, #0]
+	WORD $0xfd40082f // ldr d15, [x1, #16]
+	WORD $0xbd401830 // ldr s16, [x1, #24]
+	WORD $0xad404851 // ldp q17, q18, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8e1220 // fmla v0.4s, v17.4s, v14.s[0]
+	WORD $0x4f8e1241 // fmla v1.4s, v18.4s, v14.s[0]
+	WORD $0x4fae1222 // fmla v2.4s, v17.4s, v14.s[1]
+	WORD $0x4fae1243 // fmla v3.4s, v18.4s, v14.s[1]
+	WORD $0x4f8e1a24 // fmla v4.4s, v17.4s, v14.s[2]
+	WORD $0x4f8e1a45 // fmla v5.4s, v18.4s, v14.s[2]
+	WORD $0x4fae1a26 // fmla v6.4s, v17.4s, v14.s[3]
+	WORD $0x4fae1a47 // fmla v7.4s, v18.4s, v14.s[3]
+	WORD $0x4f8f1228 // fmla v8.4s, v17.4s, v15.s[0]
+	WORD $0x4f8f1249 // fmla v9.4s, v18.4s, v15.s[0]
+	WORD $0x4faf122a // fmla v10.4s, v17.4s, v15.s[1]
+	WORD $0x4faf124b // fmla v11.4s, v18.4s, v15.s[1]
+	WORD $0x4f90122c // fmla v12.4s, v17.4s, v16.s[0]
+	WORD $0x4f90124d // fmla v13.4s, v18.4s, v16.s[0]
+	ADD R3, R2, R2
+	ADD $28, R1, R1
+	WORD $0x3dc00032 // ldr q18, [x1, #0]
+	WORD $0xfd400831 // ldr d17, [x1, #16]
+	WORD $0xbd401830 // ldr s16, [x1, #24]
+	WORD $0xad40384f // ldp q15, q14, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f9211c1 // fmla v1.4s, v14.4s, v18.s[0]
+	WORD $0x4fb211e2 // fmla v2.4s, v15.4s, v18.s[1]
+	WORD $0x4fb211c3 // fmla v3.4s, v14.4s, v18.s[1]
+	WORD $0x4f9219e4 // fmla v4.4s, v15.4s, v18.s[2]
+	WORD $0x4f9219c5 // fmla v5.4s, v14.4s, v18.s[2]
+	WORD $0x4fb219e6 // fmla v6.4s, v15.4s, v18.s[3]
+	WORD $0x4fb219c7 // fmla v7.4s, v14.4s, v18.s[3]
+	WORD $0x4f9111e8 // fmla v8.4s, v15.4s, v17.s[0]
+	WORD $0x4f9111c9 // fmla v9.4s, v14.4s, v17.s[0]
+	WORD $0x4fb111ea // fmla v10.4s, v15.4s, v17.s[1]
+	WORD $0x4fb111cb // fmla v11.4s, v14.4s, v17.s[1]
+	WORD $0x4f9011ec // fmla v12.4s, v15.4s, v16.s[0]
+	WORD $0x4f9011cd // fmla v13.4s, v14.4s, v16.s[0]
+	ADD R3, R2, R2
+	ADD $28, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0x3dc0002e // ldr q14, [x1, #0]
+	WORD $0xfd40082f // ldr d15, [x1, #16]
+	WORD $0xbd401830 // ldr s16, [x1, #24]
+	WORD $0xad404851 // ldp q17, q18, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f8e1220 // fmla v0.4s, v17.4s, v14.s[0]
+	WORD $0x4f8e1241 // fmla v1.4s, v18.4s, v14.s[0]
+	WORD $0x4fae1222 // fmla v2.4s, v17.4s, v14.s[1]
+	WORD $0x4fae1243 // fmla v3.4s, v18.4s, v14.s[1]
+	WORD $0x4f8e1a24 // fmla v4.4s, v17.4s, v14.s[2]
+	WORD $0x4f8e1a45 // fmla v5.4s, v18.4s, v14.s[2]
+	WORD $0x4fae1a26 // fmla v6.4s, v17.4s, v14.s[3]
+	WORD $0x4fae1a47 // fmla v7.4s, v18.4s, v14.s[3]
+	WORD $0x4f8f1228 // fmla v8.4s, v17.4s, v15.s[0]
+	WORD $0x4f8f1249 // fmla v9.4s, v18.4s, v15.s[0]
+	WORD $0x4faf122a // fmla v10.4s, v17.4s, v15.s[1]
+	WORD $0x4faf124b // fmla v11.4s, v18.4s, v15.s[1]
+	WORD $0x4f90122c // fmla v12.4s, v17.4s, v16.s[0]
+	WORD $0x4f90124d // fmla v13.4s, v18.4s, v16.s[0]
+	ADD R3, R2, R2
+	ADD $28, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
+	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
+	WORD $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
+	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
+	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
+	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+done:
 	RET
 
 // func tile7x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
@@ -5529,8 +6629,22 @@ TEXT ·tile7x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -5546,20 +6660,6 @@ strip:
 	WORD $0x6f00e40b // movi v11.2d, #0
 	WORD $0x6f00e40c // movi v12.2d, #0
 	WORD $0x6f00e40d // movi v13.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -5686,62 +6786,62 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
 	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
 	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
 	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
 	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
 	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile7x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
@@ -5757,8 +6857,22 @@ TEXT ·tile7x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -5774,20 +6888,6 @@ strip:
 	WORD $0x6f00e40b // movi v11.2d, #0
 	WORD $0x6f00e40c // movi v12.2d, #0
 	WORD $0x6f00e40d // movi v13.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -5914,62 +7014,62 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
 	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
 	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
 	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
 	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
 	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile7x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
@@ -5985,8 +7085,29 @@ TEXT ·tile7x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -6002,20 +7123,6 @@ strip:
 	WORD $0x6f00e40b // movi v11.2d, #0
 	WORD $0x6f00e40c // movi v12.2d, #0
 	WORD $0x6f00e40d // movi v13.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -6142,62 +7249,62 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
 	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
 	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
 	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
 	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
 	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile7x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
@@ -6213,8 +7320,29 @@ TEXT ·tile7x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -6230,20 +7358,6 @@ strip:
 	WORD $0x6f00e40b // movi v11.2d, #0
 	WORD $0x6f00e40c // movi v12.2d, #0
 	WORD $0x6f00e40d // movi v13.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -6370,62 +7484,291 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
 	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
 	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
 	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404951 // ldp q17, q18, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404931 // ldp q17, q18, [x9, #0]
 	WORD $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
 	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404552 // ldp q18, q17, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404532 // ldp q18, q17, [x9, #0]
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
 	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile8x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 20 vector registers, 10 general
+TEXT ·tile8x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xad404430 // ldp q16, q17, [x1, #0]
+	WORD $0xad404c52 // ldp q18, q19, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01242 // fmla v2.4s, v18.4s, v16.s[1]
+	WORD $0x4fb01263 // fmla v3.4s, v19.4s, v16.s[1]
+	WORD $0x4f901a44 // fmla v4.4s, v18.4s, v16.s[2]
+	WORD $0x4f901a65 // fmla v5.4s, v19.4s, v16.s[2]
+	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
+	WORD $0x4fb01a67 // fmla v7.4s, v19.4s, v16.s[3]
+	WORD $0x4f911248 // fmla v8.4s, v18.4s, v17.s[0]
+	WORD $0x4f911269 // fmla v9.4s, v19.4s, v17.s[0]
+	WORD $0x4fb1124a // fmla v10.4s, v18.4s, v17.s[1]
+	WORD $0x4fb1126b // fmla v11.4s, v19.4s, v17.s[1]
+	WORD $0x4f911a4c // fmla v12.4s, v18.4s, v17.s[2]
+	WORD $0x4f911a6d // fmla v13.4s, v19.4s, v17.s[2]
+	WORD $0x4fb11a4e // fmla v14.4s, v18.4s, v17.s[3]
+	WORD $0x4fb11a6f // fmla v15.4s, v19.4s, v17.s[3]
+	ADD R3, R2, R2
+	WORD $0xad414833 // ldp q19, q18, [x1, #32]
+	WORD $0xad404051 // ldp q17, q16, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f931220 // fmla v0.4s, v17.4s, v19.s[0]
+	WORD $0x4f931201 // fmla v1.4s, v16.4s, v19.s[0]
+	WORD $0x4fb31222 // fmla v2.4s, v17.4s, v19.s[1]
+	WORD $0x4fb31203 // fmla v3.4s, v16.4s, v19.s[1]
+	WORD $0x4f931a24 // fmla v4.4s, v17.4s, v19.s[2]
+	WORD $0x4f931a05 // fmla v5.4s, v16.4s, v19.s[2]
+	WORD $0x4fb31a26 // fmla v6.4s, v17.4s, v19.s[3]
+	WORD $0x4fb31a07 // fmla v7.4s, v16.4s, v19.s[3]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	WORD $0x4f921209 // fmla v9.4s, v16.4s, v18.s[0]
+	WORD $0x4fb2122a // fmla v10.4s, v17.4s, v18.s[1]
+	WORD $0x4fb2120b // fmla v11.4s, v16.4s, v18.s[1]
+	WORD $0x4f921a2c // fmla v12.4s, v17.4s, v18.s[2]
+	WORD $0x4f921a0d // fmla v13.4s, v16.4s, v18.s[2]
+	WORD $0x4fb21a2e // fmla v14.4s, v17.4s, v18.s[3]
+	WORD $0x4fb21a0f // fmla v15.4s, v16.4s, v18.s[3]
+	ADD R3, R2, R2
+	WORD $0xad424430 // ldp q16, q17, [x1, #64]
+	WORD $0xad404c52 // ldp q18, q19, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01242 // fmla v2.4s, v18.4s, v16.s[1]
+	WORD $0x4fb01263 // fmla v3.4s, v19.4s, v16.s[1]
+	WORD $0x4f901a44 // fmla v4.4s, v18.4s, v16.s[2]
+	WORD $0x4f901a65 // fmla v5.4s, v19.4s, v16.s[2]
+	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
+	WORD $0x4fb01a67 // fmla v7.4s, v19.4s, v16.s[3]
+	WORD $0x4f911248 // fmla v8.4s, v18.4s, v17.s[0]
+	WORD $0x4f911269 // fmla v9.4s, v19.4s, v17.s[0]
+	WORD $0x4fb1124a // fmla v10.4s, v18.4s, v17.s[1]
+	WORD $0x4fb1126b // fmla v11.4s, v19.4s, v17.s[1]
+	WORD $0x4f911a4c // fmla v12.4s, v18.4s, v17.s[2]
+	WORD $0x4f911a6d // fmla v13.4s, v19.4s, v17.s[2]
+	WORD $0x4fb11a4e // fmla v14.4s, v18.4s, v17.s[3]
+	WORD $0x4fb11a6f // fmla v15.4s, v19.4s, v17.s[3]
+	ADD R3, R2, R2
+	WORD $0xad434833 // ldp q19, q18, [x1, #96]
+	WORD $0xad404051 // ldp q17, q16, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f931220 // fmla v0.4s, v17.4s, v19.s[0]
+	WORD $0x4f931201 // fmla v1.4s, v16.4s, v19.s[0]
+	WORD $0x4fb31222 // fmla v2.4s, v17.4s, v19.s[1]
+	WORD $0x4fb31203 // fmla v3.4s, v16.4s, v19.s[1]
+	WORD $0x4f931a24 // fmla v4.4s, v17.4s, v19.s[2]
+	WORD $0x4f931a05 // fmla v5.4s, v16.4s, v19.s[2]
+	WORD $0x4fb31a26 // fmla v6.4s, v17.4s, v19.s[3]
+	WORD $0x4fb31a07 // fmla v7.4s, v16.4s, v19.s[3]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	WORD $0x4f921209 // fmla v9.4s, v16.4s, v18.s[0]
+	WORD $0x4fb2122a // fmla v10.4s, v17.4s, v18.s[1]
+	WORD $0x4fb2120b // fmla v11.4s, v16.4s, v18.s[1]
+	WORD $0x4f921a2c // fmla v12.4s, v17.4s, v18.s[2]
+	WORD $0x4f921a0d // fmla v13.4s, v16.4s, v18.s[2]
+	WORD $0x4fb21a2e // fmla v14.4s, v17.4s, v18.s[3]
+	WORD $0x4fb21a0f // fmla v15.4s, v16.4s, v18.s[3]
+	ADD R3, R2, R2
+	ADD $128, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xad404430 // ldp q16, q17, [x1, #0]
+	WORD $0xad404c52 // ldp q18, q19, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01242 // fmla v2.4s, v18.4s, v16.s[1]
+	WORD $0x4fb01263 // fmla v3.4s, v19.4s, v16.s[1]
+	WORD $0x4f901a44 // fmla v4.4s, v18.4s, v16.s[2]
+	WORD $0x4f901a65 // fmla v5.4s, v19.4s, v16.s[2]
+	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
+	WORD $0x4fb01a67 // fmla v7.4s, v19.4s, v16.s[3]
+	WORD $0x4f911248 // fmla v8.4s, v18.4s, v17.s[0]
+	WORD $0x4f911269 // fmla v9.4s, v19.4s, v17.s[0]
+	WORD $0x4fb1124a // fmla v10.4s, v18.4s, v17.s[1]
+	WORD $0x4fb1126b // fmla v11.4s, v19.4s, v17.s[1]
+	WORD $0x4f911a4c // fmla v12.4s, v18.4s, v17.s[2]
+	WORD $0x4f911a6d // fmla v13.4s, v19.4s, v17.s[2]
+	WORD $0x4fb11a4e // fmla v14.4s, v18.4s, v17.s[3]
+	WORD $0x4fb11a6f // fmla v15.4s, v19.4s, v17.s[3]
+	ADD R3, R2, R2
+	ADD $32, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
+	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
+	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
+	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
+	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
+	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
+	WORD $0x4e33d58c // fadd v12.4s, v12.4s, v19.4s
+	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+done:
 	RET
 
 // func tile8x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 20 vector registers, 14 general
@@ -6441,8 +7784,24 @@ TEXT ·tile8x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -6460,22 +7819,6 @@ strip:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -6599,69 +7942,69 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
 	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
 	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
 	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
 	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d58c // fadd v12.4s, v12.4s, v19.4s
 	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
 	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile8x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 22 vector registers, 14 general
@@ -6677,8 +8020,24 @@ TEXT ·tile8x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -6696,22 +8055,6 @@ strip:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -6873,69 +8216,69 @@ sums:
 	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
 	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
-	WORD $0xad000150 // stp q16, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad000130 // stp q16, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d421 // fadd v1.4s, v1.4s, v20.4s
 	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
 	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d4a5 // fadd v5.4s, v5.4s, v20.4s
 	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
 	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d529 // fadd v9.4s, v9.4s, v20.4s
 	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
 	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d5ad // fadd v13.4s, v13.4s, v20.4s
 	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000150 // stp q16, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000130 // stp q16, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile8x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 20 vector registers, 14 general
@@ -6951,8 +8294,32 @@ TEXT ·tile8x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -6970,22 +8337,6 @@ strip:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -7109,69 +8460,69 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
 	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
 	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
 	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
 	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404933 // ldp q19, q18, [x9, #0]
 	WORD $0x4e33d58c // fadd v12.4s, v12.4s, v19.4s
 	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad404d32 // ldp q18, q19, [x9, #0]
 	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
 	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile8x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 22 vector registers, 14 general
@@ -7187,8 +8538,32 @@ TEXT ·tile8x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -7206,22 +8581,6 @@ strip:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -7383,69 +8742,327 @@ sums:
 	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
 	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
-	WORD $0xad000150 // stp q16, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad000130 // stp q16, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d421 // fadd v1.4s, v1.4s, v20.4s
 	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
 	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d4a5 // fadd v5.4s, v5.4s, v20.4s
 	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
 	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d529 // fadd v9.4s, v9.4s, v20.4s
 	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40512e // ldp q14, q20, [x9, #0]
 	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
 	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad403934 // ldp q20, q14, [x9, #0]
 	WORD $0x4e34d5ad // fadd v13.4s, v13.4s, v20.4s
 	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000150 // stp q16, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000130 // stp q16, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile9x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 10 general
+TEXT ·tile9x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
+	WORD $0x6f00e411 // movi v17.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xad404c32 // ldp q18, q19, [x1, #0]
+	WORD $0xbd402034 // ldr s20, [x1, #32]
+	WORD $0xad405855 // ldp q21, q22, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9212a0 // fmla v0.4s, v21.4s, v18.s[0]
+	WORD $0x4f9212c1 // fmla v1.4s, v22.4s, v18.s[0]
+	WORD $0x4fb212a2 // fmla v2.4s, v21.4s, v18.s[1]
+	WORD $0x4fb212c3 // fmla v3.4s, v22.4s, v18.s[1]
+	WORD $0x4f921aa4 // fmla v4.4s, v21.4s, v18.s[2]
+	WORD $0x4f921ac5 // fmla v5.4s, v22.4s, v18.s[2]
+	WORD $0x4fb21aa6 // fmla v6.4s, v21.4s, v18.s[3]
+	WORD $0x4fb21ac7 // fmla v7.4s, v22.4s, v18.s[3]
+	WORD $0x4f9312a8 // fmla v8.4s, v21.4s, v19.s[0]
+	WORD $0x4f9312c9 // fmla v9.4s, v22.4s, v19.s[0]
+	WORD $0x4fb312aa // fmla v10.4s, v21.4s, v19.s[1]
+	WORD $0x4fb312cb // fmla v11.4s, v22.4s, v19.s[1]
+	WORD $0x4f931aac // fmla v12.4s, v21.4s, v19.s[2]
+	WORD $0x4f931acd // fmla v13.4s, v22.4s, v19.s[2]
+	WORD $0x4fb31aae // fmla v14.4s, v21.4s, v19.s[3]
+	WORD $0x4fb31acf // fmla v15.4s, v22.4s, v19.s[3]
+	WORD $0x4f9412b0 // fmla v16.4s, v21.4s, v20.s[0]
+	WORD $0x4f9412d1 // fmla v17.4s, v22.4s, v20.s[0]
+	ADD R3, R2, R2
+	ADD $36, R1, R1
+	WORD $0xad405436 // ldp q22, q21, [x1, #0]
+	WORD $0xbd402034 // ldr s20, [x1, #32]
+	WORD $0xad404853 // ldp q19, q18, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f961260 // fmla v0.4s, v19.4s, v22.s[0]
+	WORD $0x4f961241 // fmla v1.4s, v18.4s, v22.s[0]
+	WORD $0x4fb61262 // fmla v2.4s, v19.4s, v22.s[1]
+	WORD $0x4fb61243 // fmla v3.4s, v18.4s, v22.s[1]
+	WORD $0x4f961a64 // fmla v4.4s, v19.4s, v22.s[2]
+	WORD $0x4f961a45 // fmla v5.4s, v18.4s, v22.s[2]
+	WORD $0x4fb61a66 // fmla v6.4s, v19.4s, v22.s[3]
+	WORD $0x4fb61a47 // fmla v7.4s, v18.4s, v22.s[3]
+	WORD $0x4f951268 // fmla v8.4s, v19.4s, v21.s[0]
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4fb5126a // fmla v10.4s, v19.4s, v21.s[1]
+	WORD $0x4fb5124b // fmla v11.4s, v18.4s, v21.s[1]
+	WORD $0x4f951a6c // fmla v12.4s, v19.4s, v21.s[2]
+	WORD $0x4f951a4d // fmla v13.4s, v18.4s, v21.s[2]
+	WORD $0x4fb51a6e // fmla v14.4s, v19.4s, v21.s[3]
+	WORD $0x4fb51a4f // fmla v15.4s, v18.4s, v21.s[3]
+	WORD $0x4f941270 // fmla v16.4s, v19.4s, v20.s[0]
+	WORD $0x4f941251 // fmla v17.4s, v18.4s, v20.s[0]
+	ADD R3, R2, R2
+	ADD $36, R1, R1
+	WORD $0xad404c32 // ldp q18, q19, [x1, #0]
+	WORD $0xbd402034 // ldr s20, [x1, #32]
+	WORD $0xad405855 // ldp q21, q22, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9212a0 // fmla v0.4s, v21.4s, v18.s[0]
+	WORD $0x4f9212c1 // fmla v1.4s, v22.4s, v18.s[0]
+	WORD $0x4fb212a2 // fmla v2.4s, v21.4s, v18.s[1]
+	WORD $0x4fb212c3 // fmla v3.4s, v22.4s, v18.s[1]
+	WORD $0x4f921aa4 // fmla v4.4s, v21.4s, v18.s[2]
+	WORD $0x4f921ac5 // fmla v5.4s, v22.4s, v18.s[2]
+	WORD $0x4fb21aa6 // fmla v6.4s, v21.4s, v18.s[3]
+	WORD $0x4fb21ac7 // fmla v7.4s, v22.4s, v18.s[3]
+	WORD $0x4f9312a8 // fmla v8.4s, v21.4s, v19.s[0]
+	WORD $0x4f9312c9 // fmla v9.4s, v22.4s, v19.s[0]
+	WORD $0x4fb312aa // fmla v10.4s, v21.4s, v19.s[1]
+	WORD $0x4fb312cb // fmla v11.4s, v22.4s, v19.s[1]
+	WORD $0x4f931aac // fmla v12.4s, v21.4s, v19.s[2]
+	WORD $0x4f931acd // fmla v13.4s, v22.4s, v19.s[2]
+	WORD $0x4fb31aae // fmla v14.4s, v21.4s, v19.s[3]
+	WORD $0x4fb31acf // fmla v15.4s, v22.4s, v19.s[3]
+	WORD $0x4f9412b0 // fmla v16.4s, v21.4s, v20.s[0]
+	WORD $0x4f9412d1 // fmla v17.4s, v22.4s, v20.s[0]
+	ADD R3, R2, R2
+	ADD $36, R1, R1
+	WORD $0xad405436 // ldp q22, q21, [x1, #0]
+	WORD $0xbd402034 // ldr s20, [x1, #32]
+	WORD $0xad404853 // ldp q19, q18, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f961260 // fmla v0.4s, v19.4s, v22.s[0]
+	WORD $0x4f961241 // fmla v1.4s, v18.4s, v22.s[0]
+	WORD $0x4fb61262 // fmla v2.4s, v19.4s, v22.s[1]
+	WORD $0x4fb61243 // fmla v3.4s, v18.4s, v22.s[1]
+	WORD $0x4f961a64 // fmla v4.4s, v19.4s, v22.s[2]
+	WORD $0x4f961a45 // fmla v5.4s, v18.4s, v22.s[2]
+	WORD $0x4fb61a66 // fmla v6.4s, v19.4s, v22.s[3]
+	WORD $0x4fb61a47 // fmla v7.4s, v18.4s, v22.s[3]
+	WORD $0x4f951268 // fmla v8.4s, v19.4s, v21.s[0]
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4fb5126a // fmla v10.4s, v19.4s, v21.s[1]
+	WORD $0x4fb5124b // fmla v11.4s, v18.4s, v21.s[1]
+	WORD $0x4f951a6c // fmla v12.4s, v19.4s, v21.s[2]
+	WORD $0x4f951a4d // fmla v13.4s, v18.4s, v21.s[2]
+	WORD $0x4fb51a6e // fmla v14.4s, v19.4s, v21.s[3]
+	WORD $0x4fb51a4f // fmla v15.4s, v18.4s, v21.s[3]
+	WORD $0x4f941270 // fmla v16.4s, v19.4s, v20.s[0]
+	WORD $0x4f941251 // fmla v17.4s, v18.4s, v20.s[0]
+	ADD R3, R2, R2
+	ADD $36, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xad404c32 // ldp q18, q19, [x1, #0]
+	WORD $0xbd402034 // ldr s20, [x1, #32]
+	WORD $0xad405855 // ldp q21, q22, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9212a0 // fmla v0.4s, v21.4s, v18.s[0]
+	WORD $0x4f9212c1 // fmla v1.4s, v22.4s, v18.s[0]
+	WORD $0x4fb212a2 // fmla v2.4s, v21.4s, v18.s[1]
+	WORD $0x4fb212c3 // fmla v3.4s, v22.4s, v18.s[1]
+	WORD $0x4f921aa4 // fmla v4.4s, v21.4s, v18.s[2]
+	WORD $0x4f921ac5 // fmla v5.4s, v22.4s, v18.s[2]
+	WORD $0x4fb21aa6 // fmla v6.4s, v21.4s, v18.s[3]
+	WORD $0x4fb21ac7 // fmla v7.4s, v22.4s, v18.s[3]
+	WORD $0x4f9312a8 // fmla v8.4s, v21.4s, v19.s[0]
+	WORD $0x4f9312c9 // fmla v9.4s, v22.4s, v19.s[0]
+	WORD $0x4fb312aa // fmla v10.4s, v21.4s, v19.s[1]
+	WORD $0x4fb312cb // fmla v11.4s, v22.4s, v19.s[1]
+	WORD $0x4f931aac // fmla v12.4s, v21.4s, v19.s[2]
+	WORD $0x4f931acd // fmla v13.4s, v22.4s, v19.s[2]
+	WORD $0x4fb31aae // fmla v14.4s, v21.4s, v19.s[3]
+	WORD $0x4fb31acf // fmla v15.4s, v22.4s, v19.s[3]
+	WORD $0x4f9412b0 // fmla v16.4s, v21.4s, v20.s[0]
+	WORD $0x4f9412d1 // fmla v17.4s, v22.4s, v20.s[0]
+	ADD R3, R2, R2
+	ADD $36, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
+	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
+	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
+	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
+	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
+	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
+	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
+	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
+	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
+	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
+	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
+	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
+	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
+	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
+	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+done:
 	RET
 
 // func tile9x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
@@ -7461,8 +9078,26 @@ TEXT ·tile9x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -7482,24 +9117,6 @@ strip:
 	WORD $0x6f00e40f // movi v15.2d, #0
 	WORD $0x6f00e410 // movi v16.2d, #0
 	WORD $0x6f00e411 // movi v17.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -7641,76 +9258,76 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
 	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
 	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
 	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
 	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
 	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile9x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
@@ -7726,8 +9343,26 @@ TEXT ·tile9x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -7747,24 +9382,6 @@ strip:
 	WORD $0x6f00e40f // movi v15.2d, #0
 	WORD $0x6f00e410 // movi v16.2d, #0
 	WORD $0x6f00e411 // movi v17.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -7906,76 +9523,76 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
 	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
 	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
 	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
 	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
 	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile9x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
@@ -7991,8 +9608,35 @@ TEXT ·tile9x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -8012,24 +9656,6 @@ strip:
 	WORD $0x6f00e40f // movi v15.2d, #0
 	WORD $0x6f00e410 // movi v16.2d, #0
 	WORD $0x6f00e411 // movi v17.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -8171,76 +9797,76 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
 	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
 	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
 	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
 	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
 	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile9x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
@@ -8256,8 +9882,35 @@ TEXT ·tile9x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -8277,24 +9930,6 @@ strip:
 	WORD $0x6f00e40f // movi v15.2d, #0
 	WORD $0x6f00e410 // movi v16.2d, #0
 	WORD $0x6f00e411 // movi v17.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -8436,76 +10071,355 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
 	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
 	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
 	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
 	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405955 // ldp q21, q22, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405935 // ldp q21, q22, [x9, #0]
 	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405556 // ldp q22, q21, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405536 // ldp q22, q21, [x9, #0]
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
 	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile10x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 10 general
+TEXT ·tile10x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
+	WORD $0x6f00e411 // movi v17.2d, #0
+	WORD $0x6f00e412 // movi v18.2d, #0
+	WORD $0x6f00e413 // movi v19.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xad405434 // ldp q20, q21, [x1, #0]
+	WORD $0xfd401036 // ldr d22, [x1, #32]
+	WORD $0xad406057 // ldp q23, q24, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9412e0 // fmla v0.4s, v23.4s, v20.s[0]
+	WORD $0x4f941301 // fmla v1.4s, v24.4s, v20.s[0]
+	WORD $0x4fb412e2 // fmla v2.4s, v23.4s, v20.s[1]
+	WORD $0x4fb41303 // fmla v3.4s, v24.4s, v20.s[1]
+	WORD $0x4f941ae4 // fmla v4.4s, v23.4s, v20.s[2]
+	WORD $0x4f941b05 // fmla v5.4s, v24.4s, v20.s[2]
+	WORD $0x4fb41ae6 // fmla v6.4s, v23.4s, v20.s[3]
+	WORD $0x4fb41b07 // fmla v7.4s, v24.4s, v20.s[3]
+	WORD $0x4f9512e8 // fmla v8.4s, v23.4s, v21.s[0]
+	WORD $0x4f951309 // fmla v9.4s, v24.4s, v21.s[0]
+	WORD $0x4fb512ea // fmla v10.4s, v23.4s, v21.s[1]
+	WORD $0x4fb5130b // fmla v11.4s, v24.4s, v21.s[1]
+	WORD $0x4f951aec // fmla v12.4s, v23.4s, v21.s[2]
+	WORD $0x4f951b0d // fmla v13.4s, v24.4s, v21.s[2]
+	WORD $0x4fb51aee // fmla v14.4s, v23.4s, v21.s[3]
+	WORD $0x4fb51b0f // fmla v15.4s, v24.4s, v21.s[3]
+	WORD $0x4f9612f0 // fmla v16.4s, v23.4s, v22.s[0]
+	WORD $0x4f961311 // fmla v17.4s, v24.4s, v22.s[0]
+	WORD $0x4fb612f2 // fmla v18.4s, v23.4s, v22.s[1]
+	WORD $0x4fb61313 // fmla v19.4s, v24.4s, v22.s[1]
+	ADD R3, R2, R2
+	ADD $40, R1, R1
+	WORD $0xad405c38 // ldp q24, q23, [x1, #0]
+	WORD $0xfd401036 // ldr d22, [x1, #32]
+	WORD $0xad405055 // ldp q21, q20, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f981281 // fmla v1.4s, v20.4s, v24.s[0]
+	WORD $0x4fb812a2 // fmla v2.4s, v21.4s, v24.s[1]
+	WORD $0x4fb81283 // fmla v3.4s, v20.4s, v24.s[1]
+	WORD $0x4f981aa4 // fmla v4.4s, v21.4s, v24.s[2]
+	WORD $0x4f981a85 // fmla v5.4s, v20.4s, v24.s[2]
+	WORD $0x4fb81aa6 // fmla v6.4s, v21.4s, v24.s[3]
+	WORD $0x4fb81a87 // fmla v7.4s, v20.4s, v24.s[3]
+	WORD $0x4f9712a8 // fmla v8.4s, v21.4s, v23.s[0]
+	WORD $0x4f971289 // fmla v9.4s, v20.4s, v23.s[0]
+	WORD $0x4fb712aa // fmla v10.4s, v21.4s, v23.s[1]
+	WORD $0x4fb7128b // fmla v11.4s, v20.4s, v23.s[1]
+	WORD $0x4f971aac // fmla v12.4s, v21.4s, v23.s[2]
+	WORD $0x4f971a8d // fmla v13.4s, v20.4s, v23.s[2]
+	WORD $0x4fb71aae // fmla v14.4s, v21.4s, v23.s[3]
+	WORD $0x4fb71a8f // fmla v15.4s, v20.4s, v23.s[3]
+	WORD $0x4f9612b0 // fmla v16.4s, v21.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	WORD $0x4fb612b2 // fmla v18.4s, v21.4s, v22.s[1]
+	WORD $0x4fb61293 // fmla v19.4s, v20.4s, v22.s[1]
+	ADD R3, R2, R2
+	ADD $40, R1, R1
+	WORD $0xad405434 // ldp q20, q21, [x1, #0]
+	WORD $0xfd401036 // ldr d22, [x1, #32]
+	WORD $0xad406057 // ldp q23, q24, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9412e0 // fmla v0.4s, v23.4s, v20.s[0]
+	WORD $0x4f941301 // fmla v1.4s, v24.4s, v20.s[0]
+	WORD $0x4fb412e2 // fmla v2.4s, v23.4s, v20.s[1]
+	WORD $0x4fb41303 // fmla v3.4s, v24.4s, v20.s[1]
+	WORD $0x4f941ae4 // fmla v4.4s, v23.4s, v20.s[2]
+	WORD $0x4f941b05 // fmla v5.4s, v24.4s, v20.s[2]
+	WORD $0x4fb41ae6 // fmla v6.4s, v23.4s, v20.s[3]
+	WORD $0x4fb41b07 // fmla v7.4s, v24.4s, v20.s[3]
+	WORD $0x4f9512e8 // fmla v8.4s, v23.4s, v21.s[0]
+	WORD $0x4f951309 // fmla v9.4s, v24.4s, v21.s[0]
+	WORD $0x4fb512ea // fmla v10.4s, v23.4s, v21.s[1]
+	WORD $0x4fb5130b // fmla v11.4s, v24.4s, v21.s[1]
+	WORD $0x4f951aec // fmla v12.4s, v23.4s, v21.s[2]
+	WORD $0x4f951b0d // fmla v13.4s, v24.4s, v21.s[2]
+	WORD $0x4fb51aee // fmla v14.4s, v23.4s, v21.s[3]
+	WORD $0x4fb51b0f // fmla v15.4s, v24.4s, v21.s[3]
+	WORD $0x4f9612f0 // fmla v16.4s, v23.4s, v22.s[0]
+	WORD $0x4f961311 // fmla v17.4s, v24.4s, v22.s[0]
+	WORD $0x4fb612f2 // fmla v18.4s, v23.4s, v22.s[1]
+	WORD $0x4fb61313 // fmla v19.4s, v24.4s, v22.s[1]
+	ADD R3, R2, R2
+	ADD $40, R1, R1
+	WORD $0xad405c38 // ldp q24, q23, [x1, #0]
+	WORD $0xfd401036 // ldr d22, [x1, #32]
+	WORD $0xad405055 // ldp q21, q20, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f981281 // fmla v1.4s, v20.4s, v24.s[0]
+	WORD $0x4fb812a2 // fmla v2.4s, v21.4s, v24.s[1]
+	WORD $0x4fb81283 // fmla v3.4s, v20.4s, v24.s[1]
+	WORD $0x4f981aa4 // fmla v4.4s, v21.4s, v24.s[2]
+	WORD $0x4f981a85 // fmla v5.4s, v20.4s, v24.s[2]
+	WORD $0x4fb81aa6 // fmla v6.4s, v21.4s, v24.s[3]
+	WORD $0x4fb81a87 // fmla v7.4s, v20.4s, v24.s[3]
+	WORD $0x4f9712a8 // fmla v8.4s, v21.4s, v23.s[0]
+	WORD $0x4f971289 // fmla v9.4s, v20.4s, v23.s[0]
+	WORD $0x4fb712aa // fmla v10.4s, v21.4s, v23.s[1]
+	WORD $0x4fb7128b // fmla v11.4s, v20.4s, v23.s[1]
+	WORD $0x4f971aac // fmla v12.4s, v21.4s, v23.s[2]
+	WORD $0x4f971a8d // fmla v13.4s, v20.4s, v23.s[2]
+	WORD $0x4fb71aae // fmla v14.4s, v21.4s, v23.s[3]
+	WORD $0x4fb71a8f // fmla v15.4s, v20.4s, v23.s[3]
+	WORD $0x4f9612b0 // fmla v16.4s, v21.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	WORD $0x4fb612b2 // fmla v18.4s, v21.4s, v22.s[1]
+	WORD $0x4fb61293 // fmla v19.4s, v20.4s, v22.s[1]
+	ADD R3, R2, R2
+	ADD $40, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xad405434 // ldp q20, q21, [x1, #0]
+	WORD $0xfd401036 // ldr d22, [x1, #32]
+	WORD $0xad406057 // ldp q23, q24, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9412e0 // fmla v0.4s, v23.4s, v20.s[0]
+	WORD $0x4f941301 // fmla v1.4s, v24.4s, v20.s[0]
+	WORD $0x4fb412e2 // fmla v2.4s, v23.4s, v20.s[1]
+	WORD $0x4fb41303 // fmla v3.4s, v24.4s, v20.s[1]
+	WORD $0x4f941ae4 // fmla v4.4s, v23.4s, v20.s[2]
+	WORD $0x4f941b05 // fmla v5.4s, v24.4s, v20.s[2]
+	WORD $0x4fb41ae6 // fmla v6.4s, v23.4s, v20.s[3]
+	WORD $0x4fb41b07 // fmla v7.4s, v24.4s, v20.s[3]
+	WORD $0x4f9512e8 // fmla v8.4s, v23.4s, v21.s[0]
+	WORD $0x4f951309 // fmla v9.4s, v24.4s, v21.s[0]
+	WORD $0x4fb512ea // fmla v10.4s, v23.4s, v21.s[1]
+	WORD $0x4fb5130b // fmla v11.4s, v24.4s, v21.s[1]
+	WORD $0x4f951aec // fmla v12.4s, v23.4s, v21.s[2]
+	WORD $0x4f951b0d // fmla v13.4s, v24.4s, v21.s[2]
+	WORD $0x4fb51aee // fmla v14.4s, v23.4s, v21.s[3]
+	WORD $0x4fb51b0f // fmla v15.4s, v24.4s, v21.s[3]
+	WORD $0x4f9612f0 // fmla v16.4s, v23.4s, v22.s[0]
+	WORD $0x4f961311 // fmla v17.4s, v24.4s, v22.s[0]
+	WORD $0x4fb612f2 // fmla v18.4s, v23.4s, v22.s[1]
+	WORD $0x4fb61313 // fmla v19.4s, v24.4s, v22.s[1]
+	ADD R3, R2, R2
+	ADD $40, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
+	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
+	WORD $0x4e38d463 // fadd v3.4s, v3.4s, v24.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
+	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
+	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
+	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
+	WORD $0x4e38d56b // fadd v11.4s, v11.4s, v24.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
+	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
+	WORD $0x4e38d5ef // fadd v15.4s, v15.4s, v24.4s
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
+	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
+	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
+	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
+	WORD $0x4e38d673 // fadd v19.4s, v19.4s, v24.4s
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+done:
 	RET
 
 // func tile10x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
@@ -8521,8 +10435,28 @@ TEXT ·tile10x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -8544,26 +10478,6 @@ strip:
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -8715,83 +10629,83 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
 	WORD $0x4e38d463 // fadd v3.4s, v3.4s, v24.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
 	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
 	WORD $0x4e38d56b // fadd v11.4s, v11.4s, v24.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	WORD $0x4e38d5ef // fadd v15.4s, v15.4s, v24.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
 	WORD $0x4e38d673 // fadd v19.4s, v19.4s, v24.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile10x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
@@ -8807,8 +10721,28 @@ TEXT ·tile10x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -8830,26 +10764,6 @@ strip:
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -9001,83 +10915,83 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
 	WORD $0x4e38d463 // fadd v3.4s, v3.4s, v24.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
 	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
 	WORD $0x4e38d56b // fadd v11.4s, v11.4s, v24.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	WORD $0x4e38d5ef // fadd v15.4s, v15.4s, v24.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
 	WORD $0x4e38d673 // fadd v19.4s, v19.4s, v24.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile10x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
@@ -9093,8 +11007,38 @@ TEXT ·tile10x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -9116,26 +11060,6 @@ strip:
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -9287,83 +11211,83 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
 	WORD $0x4e38d463 // fadd v3.4s, v3.4s, v24.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
 	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
 	WORD $0x4e38d56b // fadd v11.4s, v11.4s, v24.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	WORD $0x4e38d5ef // fadd v15.4s, v15.4s, v24.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
 	WORD $0x4e38d673 // fadd v19.4s, v19.4s, v24.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile10x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
@@ -9379,8 +11303,38 @@ TEXT ·tile10x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -9402,26 +11356,6 @@ strip:
 	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e412 // movi v18.2d, #0
 	WORD $0x6f00e413 // movi v19.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -9573,83 +11507,388 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d442 // fadd v2.4s, v2.4s, v23.4s
 	WORD $0x4e38d463 // fadd v3.4s, v3.4s, v24.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d4c6 // fadd v6.4s, v6.4s, v23.4s
 	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d54a // fadd v10.4s, v10.4s, v23.4s
 	WORD $0x4e38d56b // fadd v11.4s, v11.4s, v24.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	WORD $0x4e38d5ef // fadd v15.4s, v15.4s, v24.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad405d58 // ldp q24, q23, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad405d38 // ldp q24, q23, [x9, #0]
 	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406157 // ldp q23, q24, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406137 // ldp q23, q24, [x9, #0]
 	WORD $0x4e37d652 // fadd v18.4s, v18.4s, v23.4s
 	WORD $0x4e38d673 // fadd v19.4s, v19.4s, v24.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile11x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 10 general
+TEXT ·tile11x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
+	WORD $0x6f00e411 // movi v17.2d, #0
+	WORD $0x6f00e412 // movi v18.2d, #0
+	WORD $0x6f00e413 // movi v19.2d, #0
+	WORD $0x6f00e414 // movi v20.2d, #0
+	WORD $0x6f00e415 // movi v21.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xad405c36 // ldp q22, q23, [x1, #0]
+	WORD $0xfd401038 // ldr d24, [x1, #32]
+	WORD $0xbd402839 // ldr s25, [x1, #40]
+	WORD $0xad406c5a // ldp q26, q27, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f961340 // fmla v0.4s, v26.4s, v22.s[0]
+	WORD $0x4f961361 // fmla v1.4s, v27.4s, v22.s[0]
+	WORD $0x4fb61342 // fmla v2.4s, v26.4s, v22.s[1]
+	WORD $0x4fb61363 // fmla v3.4s, v27.4s, v22.s[1]
+	WORD $0x4f961b44 // fmla v4.4s, v26.4s, v22.s[2]
+	WORD $0x4f961b65 // fmla v5.4s, v27.4s, v22.s[2]
+	WORD $0x4fb61b46 // fmla v6.4s, v26.4s, v22.s[3]
+	WORD $0x4fb61b67 // fmla v7.4s, v27.4s, v22.s[3]
+	WORD $0x4f971348 // fmla v8.4s, v26.4s, v23.s[0]
+	WORD $0x4f971369 // fmla v9.4s, v27.4s, v23.s[0]
+	WORD $0x4fb7134a // fmla v10.4s, v26.4s, v23.s[1]
+	WORD $0x4fb7136b // fmla v11.4s, v27.4s, v23.s[1]
+	WORD $0x4f971b4c // fmla v12.4s, v26.4s, v23.s[2]
+	WORD $0x4f971b6d // fmla v13.4s, v27.4s, v23.s[2]
+	WORD $0x4fb71b4e // fmla v14.4s, v26.4s, v23.s[3]
+	WORD $0x4fb71b6f // fmla v15.4s, v27.4s, v23.s[3]
+	WORD $0x4f981350 // fmla v16.4s, v26.4s, v24.s[0]
+	WORD $0x4f981371 // fmla v17.4s, v27.4s, v24.s[0]
+	WORD $0x4fb81352 // fmla v18.4s, v26.4s, v24.s[1]
+	WORD $0x4fb81373 // fmla v19.4s, v27.4s, v24.s[1]
+	WORD $0x4f991354 // fmla v20.4s, v26.4s, v25.s[0]
+	WORD $0x4f991375 // fmla v21.4s, v27.4s, v25.s[0]
+	ADD R3, R2, R2
+	ADD $44, R1, R1
+	WORD $0xad40683b // ldp q27, q26, [x1, #0]
+	WORD $0xfd401039 // ldr d25, [x1, #32]
+	WORD $0xbd402838 // ldr s24, [x1, #40]
+	WORD $0xad405857 // ldp q23, q22, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9b12e0 // fmla v0.4s, v23.4s, v27.s[0]
+	WORD $0x4f9b12c1 // fmla v1.4s, v22.4s, v27.s[0]
+	WORD $0x4fbb12e2 // fmla v2.4s, v23.4s, v27.s[1]
+	WORD $0x4fbb12c3 // fmla v3.4s, v22.4s, v27.s[1]
+	WORD $0x4f9b1ae4 // fmla v4.4s, v23.4s, v27.s[2]
+	WORD $0x4f9b1ac5 // fmla v5.4s, v22.4s, v27.s[2]
+	WORD $0x4fbb1ae6 // fmla v6.4s, v23.4s, v27.s[3]
+	WORD $0x4fbb1ac7 // fmla v7.4s, v22.4s, v27.s[3]
+	WORD $0x4f9a12e8 // fmla v8.4s, v23.4s, v26.s[0]
+	WORD $0x4f9a12c9 // fmla v9.4s, v22.4s, v26.s[0]
+	WORD $0x4fba12ea // fmla v10.4s, v23.4s, v26.s[1]
+	WORD $0x4fba12cb // fmla v11.4s, v22.4s, v26.s[1]
+	WORD $0x4f9a1aec // fmla v12.4s, v23.4s, v26.s[2]
+	WORD $0x4f9a1acd // fmla v13.4s, v22.4s, v26.s[2]
+	WORD $0x4fba1aee // fmla v14.4s, v23.4s, v26.s[3]
+	WORD $0x4fba1acf // fmla v15.4s, v22.4s, v26.s[3]
+	WORD $0x4f9912f0 // fmla v16.4s, v23.4s, v25.s[0]
+	WORD $0x4f9912d1 // fmla v17.4s, v22.4s, v25.s[0]
+	WORD $0x4fb912f2 // fmla v18.4s, v23.4s, v25.s[1]
+	WORD $0x4fb912d3 // fmla v19.4s, v22.4s, v25.s[1]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	WORD $0x4f9812d5 // fmla v21.4s, v22.4s, v24.s[0]
+	ADD R3, R2, R2
+	ADD $44, R1, R1
+	WORD $0xad405c36 // ldp q22, q23, [x1, #0]
+	WORD $0xfd401038 // ldr d24, [x1, #32]
+	WORD $0xbd402839 // ldr s25, [x1, #40]
+	WORD $0xad406c5a // ldp q26, q27, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f961340 // fmla v0.4s, v26.4s, v22.s[0]
+	WORD $0x4f961361 // fmla v1.4s, v27.4s, v22.s[0]
+	WORD $0x4fb61342 // fmla v2.4s, v26.4s, v22.s[1]
+	WORD $0x4fb61363 // fmla v3.4s, v27.4s, v22.s[1]
+	WORD $0x4f961b44 // fmla v4.4s, v26.4s, v22.s[2]
+	WORD $0x4f961b65 // fmla v5.4s, v27.4s, v22.s[2]
+	WORD $0x4fb61b46 // fmla v6.4s, v26.4s, v22.s[3]
+	WORD $0x4fb61b67 // fmla v7.4s, v27.4s, v22.s[3]
+	WORD $0x4f971348 // fmla v8.4s, v26.4s, v23.s[0]
+	WORD $0x4f971369 // fmla v9.4s, v27.4s, v23.s[0]
+	WORD $0x4fb7134a // fmla v10.4s, v26.4s, v23.s[1]
+	WORD $0x4fb7136b // fmla v11.4s, v27.4s, v23.s[1]
+	WORD $0x4f971b4c // fmla v12.4s, v26.4s, v23.s[2]
+	WORD $0x4f971b6d // fmla v13.4s, v27.4s, v23.s[2]
+	WORD $0x4fb71b4e // fmla v14.4s, v26.4s, v23.s[3]
+	WORD $0x4fb71b6f // fmla v15.4s, v27.4s, v23.s[3]
+	WORD $0x4f981350 // fmla v16.4s, v26.4s, v24.s[0]
+	WORD $0x4f981371 // fmla v17.4s, v27.4s, v24.s[0]
+	WORD $0x4fb81352 // fmla v18.4s, v26.4s, v24.s[1]
+	WORD $0x4fb81373 // fmla v19.4s, v27.4s, v24.s[1]
+	WORD $0x4f991354 // fmla v20.4s, v26.4s, v25.s[0]
+	WORD $0x4f991375 // fmla v21.4s, v27.4s, v25.s[0]
+	ADD R3, R2, R2
+	ADD $44, R1, R1
+	WORD $0xad40683b // ldp q27, q26, [x1, #0]
+	WORD $0xfd401039 // ldr d25, [x1, #32]
+	WORD $0xbd402838 // ldr s24, [x1, #40]
+	WORD $0xad405857 // ldp q23, q22, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9b12e0 // fmla v0.4s, v23.4s, v27.s[0]
+	WORD $0x4f9b12c1 // fmla v1.4s, v22.4s, v27.s[0]
+	WORD $0x4fbb12e2 // fmla v2.4s, v23.4s, v27.s[1]
+	WORD $0x4fbb12c3 // fmla v3.4s, v22.4s, v27.s[1]
+	WORD $0x4f9b1ae4 // fmla v4.4s, v23.4s, v27.s[2]
+	WORD $0x4f9b1ac5 // fmla v5.4s, v22.4s, v27.s[2]
+	WORD $0x4fbb1ae6 // fmla v6.4s, v23.4s, v27.s[3]
+	WORD $0x4fbb1ac7 // fmla v7.4s, v22.4s, v27.s[3]
+	WORD $0x4f9a12e8 // fmla v8.4s, v23.4s, v26.s[0]
+	WORD $0x4f9a12c9 // fmla v9.4s, v22.4s, v26.s[0]
+	WORD $0x4fba12ea // fmla v10.4s, v23.4s, v26.s[1]
+	WORD $0x4fba12cb // fmla v11.4s, v22.4s, v26.s[1]
+	WORD $0x4f9a1aec // fmla v12.4s, v23.4s, v26.s[2]
+	WORD $0x4f9a1acd // fmla v13.4s, v22.4s, v26.s[2]
+	WORD $0x4fba1aee // fmla v14.4s, v23.4s, v26.s[3]
+	WORD $0x4fba1acf // fmla v15.4s, v22.4s, v26.s[3]
+	WORD $0x4f9912f0 // fmla v16.4s, v23.4s, v25.s[0]
+	WORD $0x4f9912d1 // fmla v17.4s, v22.4s, v25.s[0]
+	WORD $0x4fb912f2 // fmla v18.4s, v23.4s, v25.s[1]
+	WORD $0x4fb912d3 // fmla v19.4s, v22.4s, v25.s[1]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	WORD $0x4f9812d5 // fmla v21.4s, v22.4s, v24.s[0]
+	ADD R3, R2, R2
+	ADD $44, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xad405c36 // ldp q22, q23, [x1, #0]
+	WORD $0xfd401038 // ldr d24, [x1, #32]
+	WORD $0xbd402839 // ldr s25, [x1, #40]
+	WORD $0xad406c5a // ldp q26, q27, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f961340 // fmla v0.4s, v26.4s, v22.s[0]
+	WORD $0x4f961361 // fmla v1.4s, v27.4s, v22.s[0]
+	WORD $0x4fb61342 // fmla v2.4s, v26.4s, v22.s[1]
+	WORD $0x4fb61363 // fmla v3.4s, v27.4s, v22.s[1]
+	WORD $0x4f961b44 // fmla v4.4s, v26.4s, v22.s[2]
+	WORD $0x4f961b65 // fmla v5.4s, v27.4s, v22.s[2]
+	WORD $0x4fb61b46 // fmla v6.4s, v26.4s, v22.s[3]
+	WORD $0x4fb61b67 // fmla v7.4s, v27.4s, v22.s[3]
+	WORD $0x4f971348 // fmla v8.4s, v26.4s, v23.s[0]
+	WORD $0x4f971369 // fmla v9.4s, v27.4s, v23.s[0]
+	WORD $0x4fb7134a // fmla v10.4s, v26.4s, v23.s[1]
+	WORD $0x4fb7136b // fmla v11.4s, v27.4s, v23.s[1]
+	WORD $0x4f971b4c // fmla v12.4s, v26.4s, v23.s[2]
+	WORD $0x4f971b6d // fmla v13.4s, v27.4s, v23.s[2]
+	WORD $0x4fb71b4e // fmla v14.4s, v26.4s, v23.s[3]
+	WORD $0x4fb71b6f // fmla v15.4s, v27.4s, v23.s[3]
+	WORD $0x4f981350 // fmla v16.4s, v26.4s, v24.s[0]
+	WORD $0x4f981371 // fmla v17.4s, v27.4s, v24.s[0]
+	WORD $0x4fb81352 // fmla v18.4s, v26.4s, v24.s[1]
+	WORD $0x4fb81373 // fmla v19.4s, v27.4s, v24.s[1]
+	WORD $0x4f991354 // fmla v20.4s, v26.4s, v25.s[0]
+	WORD $0x4f991375 // fmla v21.4s, v27.4s, v25.s[0]
+	ADD R3, R2, R2
+	ADD $44, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
+	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
+	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
+	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
+	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
+	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
+	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
+	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
+	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
+	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
+	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
+	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
+	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
+	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
+	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+done:
 	RET
 
 // func tile11x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
@@ -9665,8 +11904,30 @@ TEXT ·tile11x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -9690,28 +11951,6 @@ strip:
 	WORD $0x6f00e413 // movi v19.2d, #0
 	WORD $0x6f00e414 // movi v20.2d, #0
 	WORD $0x6f00e415 // movi v21.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -9878,90 +12117,90 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
 	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
 	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
 	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
 	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
 	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
 	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
 	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
 	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
 	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
 	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
 	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile11x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
@@ -9977,8 +12216,30 @@ TEXT ·tile11x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -10002,28 +12263,6 @@ strip:
 	WORD $0x6f00e413 // movi v19.2d, #0
 	WORD $0x6f00e414 // movi v20.2d, #0
 	WORD $0x6f00e415 // movi v21.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -10190,90 +12429,90 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
 	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
 	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
 	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
 	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
 	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
 	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
 	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
 	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
 	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
 	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
 	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile11x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
@@ -10289,8 +12528,41 @@ TEXT ·tile11x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -10314,28 +12586,6 @@ strip:
 	WORD $0x6f00e413 // movi v19.2d, #0
 	WORD $0x6f00e414 // movi v20.2d, #0
 	WORD $0x6f00e415 // movi v21.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -10502,90 +12752,90 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
 	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
 	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
 	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
 	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
 	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
 	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
 	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
 	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
 	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
 	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
 	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile11x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
@@ -10601,8 +12851,41 @@ TEXT ·tile11x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -10626,28 +12909,6 @@ strip:
 	WORD $0x6f00e413 // movi v19.2d, #0
 	WORD $0x6f00e414 // movi v20.2d, #0
 	WORD $0x6f00e415 // movi v21.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -10814,90 +13075,408 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
 	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
 	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
 	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
 	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
 	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
 	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
 	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
 	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
 	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5a // ldp q26, q27, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3a // ldp q26, q27, [x9, #0]
 	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
 	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40695b // ldp q27, q26, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40693b // ldp q27, q26, [x9, #0]
 	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
 	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
+	RET
+
+// func tile12x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 29 vector registers, 10 general
+TEXT ·tile12x8Neon(SB), NOSPLIT, $0-72
+	MOVD k+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD ldb+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD add+48(FP), R6
+	MOVD next+56(FP), R7
+	MOVD step+64(FP), R8
+	LSL $2, R3, R3
+	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
+	WORD $0x6f00e411 // movi v17.2d, #0
+	WORD $0x6f00e412 // movi v18.2d, #0
+	WORD $0x6f00e413 // movi v19.2d, #0
+	WORD $0x6f00e414 // movi v20.2d, #0
+	WORD $0x6f00e415 // movi v21.2d, #0
+	WORD $0x6f00e416 // movi v22.2d, #0
+	WORD $0x6f00e417 // movi v23.2d, #0
+	MOVD R1, R1
+	MOVD R2, R2
+	MOVD R0, R0
+	SUBS $4, R0, R0
+	BLT rest
+loop:
+	WORD $0xad406438 // ldp q24, q25, [x1, #0]
+	WORD $0x3dc0083a // ldr q26, [x1, #32]
+	WORD $0xad40705b // ldp q27, q28, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4fb81362 // fmla v2.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81383 // fmla v3.4s, v28.4s, v24.s[1]
+	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
+	WORD $0x4fb81b66 // fmla v6.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b87 // fmla v7.4s, v28.4s, v24.s[3]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4fb9136a // fmla v10.4s, v27.4s, v25.s[1]
+	WORD $0x4fb9138b // fmla v11.4s, v28.4s, v25.s[1]
+	WORD $0x4f991b6c // fmla v12.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b8d // fmla v13.4s, v28.4s, v25.s[2]
+	WORD $0x4fb91b6e // fmla v14.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b8f // fmla v15.4s, v28.4s, v25.s[3]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	WORD $0x4fba1372 // fmla v18.4s, v27.4s, v26.s[1]
+	WORD $0x4fba1393 // fmla v19.4s, v28.4s, v26.s[1]
+	WORD $0x4f9a1b74 // fmla v20.4s, v27.4s, v26.s[2]
+	WORD $0x4f9a1b95 // fmla v21.4s, v28.4s, v26.s[2]
+	WORD $0x4fba1b76 // fmla v22.4s, v27.4s, v26.s[3]
+	WORD $0x4fba1b97 // fmla v23.4s, v28.4s, v26.s[3]
+	ADD R3, R2, R2
+	WORD $0xad41ec3c // ldp q28, q27, [x1, #48]
+	WORD $0x3dc0143a // ldr q26, [x1, #80]
+	WORD $0xad406059 // ldp q25, q24, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9c1320 // fmla v0.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1301 // fmla v1.4s, v24.4s, v28.s[0]
+	WORD $0x4fbc1322 // fmla v2.4s, v25.4s, v28.s[1]
+	WORD $0x4fbc1303 // fmla v3.4s, v24.4s, v28.s[1]
+	WORD $0x4f9c1b24 // fmla v4.4s, v25.4s, v28.s[2]
+	WORD $0x4f9c1b05 // fmla v5.4s, v24.4s, v28.s[2]
+	WORD $0x4fbc1b26 // fmla v6.4s, v25.4s, v28.s[3]
+	WORD $0x4fbc1b07 // fmla v7.4s, v24.4s, v28.s[3]
+	WORD $0x4f9b1328 // fmla v8.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4fbb132a // fmla v10.4s, v25.4s, v27.s[1]
+	WORD $0x4fbb130b // fmla v11.4s, v24.4s, v27.s[1]
+	WORD $0x4f9b1b2c // fmla v12.4s, v25.4s, v27.s[2]
+	WORD $0x4f9b1b0d // fmla v13.4s, v24.4s, v27.s[2]
+	WORD $0x4fbb1b2e // fmla v14.4s, v25.4s, v27.s[3]
+	WORD $0x4fbb1b0f // fmla v15.4s, v24.4s, v27.s[3]
+	WORD $0x4f9a1330 // fmla v16.4s, v25.4s, v26.s[0]
+	WORD $0x4f9a1311 // fmla v17.4s, v24.4s, v26.s[0]
+	WORD $0x4fba1332 // fmla v18.4s, v25.4s, v26.s[1]
+	WORD $0x4fba1313 // fmla v19.4s, v24.4s, v26.s[1]
+	WORD $0x4f9a1b34 // fmla v20.4s, v25.4s, v26.s[2]
+	WORD $0x4f9a1b15 // fmla v21.4s, v24.4s, v26.s[2]
+	WORD $0x4fba1b36 // fmla v22.4s, v25.4s, v26.s[3]
+	WORD $0x4fba1b17 // fmla v23.4s, v24.4s, v26.s[3]
+	ADD R3, R2, R2
+	WORD $0xad436438 // ldp q24, q25, [x1, #96]
+	WORD $0x3dc0203a // ldr q26, [x1, #128]
+	WORD $0xad40705b // ldp q27, q28, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4fb81362 // fmla v2.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81383 // fmla v3.4s, v28.4s, v24.s[1]
+	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
+	WORD $0x4fb81b66 // fmla v6.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b87 // fmla v7.4s, v28.4s, v24.s[3]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4fb9136a // fmla v10.4s, v27.4s, v25.s[1]
+	WORD $0x4fb9138b // fmla v11.4s, v28.4s, v25.s[1]
+	WORD $0x4f991b6c // fmla v12.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b8d // fmla v13.4s, v28.4s, v25.s[2]
+	WORD $0x4fb91b6e // fmla v14.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b8f // fmla v15.4s, v28.4s, v25.s[3]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	WORD $0x4fba1372 // fmla v18.4s, v27.4s, v26.s[1]
+	WORD $0x4fba1393 // fmla v19.4s, v28.4s, v26.s[1]
+	WORD $0x4f9a1b74 // fmla v20.4s, v27.4s, v26.s[2]
+	WORD $0x4f9a1b95 // fmla v21.4s, v28.4s, v26.s[2]
+	WORD $0x4fba1b76 // fmla v22.4s, v27.4s, v26.s[3]
+	WORD $0x4fba1b97 // fmla v23.4s, v28.4s, v26.s[3]
+	ADD R3, R2, R2
+	WORD $0xad44ec3c // ldp q28, q27, [x1, #144]
+	WORD $0x3dc02c3a // ldr q26, [x1, #176]
+	WORD $0xad406059 // ldp q25, q24, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f9c1320 // fmla v0.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1301 // fmla v1.4s, v24.4s, v28.s[0]
+	WORD $0x4fbc1322 // fmla v2.4s, v25.4s, v28.s[1]
+	WORD $0x4fbc1303 // fmla v3.4s, v24.4s, v28.s[1]
+	WORD $0x4f9c1b24 // fmla v4.4s, v25.4s, v28.s[2]
+	WORD $0x4f9c1b05 // fmla v5.4s, v24.4s, v28.s[2]
+	WORD $0x4fbc1b26 // fmla v6.4s, v25.4s, v28.s[3]
+	WORD $0x4fbc1b07 // fmla v7.4s, v24.4s, v28.s[3]
+	WORD $0x4f9b1328 // fmla v8.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4fbb132a // fmla v10.4s, v25.4s, v27.s[1]
+	WORD $0x4fbb130b // fmla v11.4s, v24.4s, v27.s[1]
+	WORD $0x4f9b1b2c // fmla v12.4s, v25.4s, v27.s[2]
+	WORD $0x4f9b1b0d // fmla v13.4s, v24.4s, v27.s[2]
+	WORD $0x4fbb1b2e // fmla v14.4s, v25.4s, v27.s[3]
+	WORD $0x4fbb1b0f // fmla v15.4s, v24.4s, v27.s[3]
+	WORD $0x4f9a1330 // fmla v16.4s, v25.4s, v26.s[0]
+	WORD $0x4f9a1311 // fmla v17.4s, v24.4s, v26.s[0]
+	WORD $0x4fba1332 // fmla v18.4s, v25.4s, v26.s[1]
+	WORD $0x4fba1313 // fmla v19.4s, v24.4s, v26.s[1]
+	WORD $0x4f9a1b34 // fmla v20.4s, v25.4s, v26.s[2]
+	WORD $0x4f9a1b15 // fmla v21.4s, v24.4s, v26.s[2]
+	WORD $0x4fba1b36 // fmla v22.4s, v25.4s, v26.s[3]
+	WORD $0x4fba1b17 // fmla v23.4s, v24.4s, v26.s[3]
+	ADD R3, R2, R2
+	ADD $192, R1, R1
+	SUBS $4, R0, R0
+	BGE loop
+rest:
+	ADDS $4, R0, R0
+	BEQ sums
+single:
+	WORD $0xad406438 // ldp q24, q25, [x1, #0]
+	WORD $0x3dc0083a // ldr q26, [x1, #32]
+	WORD $0xad40705b // ldp q27, q28, [x2, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4fb81362 // fmla v2.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81383 // fmla v3.4s, v28.4s, v24.s[1]
+	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
+	WORD $0x4fb81b66 // fmla v6.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b87 // fmla v7.4s, v28.4s, v24.s[3]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4fb9136a // fmla v10.4s, v27.4s, v25.s[1]
+	WORD $0x4fb9138b // fmla v11.4s, v28.4s, v25.s[1]
+	WORD $0x4f991b6c // fmla v12.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b8d // fmla v13.4s, v28.4s, v25.s[2]
+	WORD $0x4fb91b6e // fmla v14.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b8f // fmla v15.4s, v28.4s, v25.s[3]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	WORD $0x4fba1372 // fmla v18.4s, v27.4s, v26.s[1]
+	WORD $0x4fba1393 // fmla v19.4s, v28.4s, v26.s[1]
+	WORD $0x4f9a1b74 // fmla v20.4s, v27.4s, v26.s[2]
+	WORD $0x4f9a1b95 // fmla v21.4s, v28.4s, v26.s[2]
+	WORD $0x4fba1b76 // fmla v22.4s, v27.4s, v26.s[3]
+	WORD $0x4fba1b97 // fmla v23.4s, v28.4s, v26.s[3]
+	ADD R3, R2, R2
+	ADD $48, R1, R1
+	SUB $1, R0, R0
+	CBNZ R0, single
+sums:
+	CBZ R6, overwrite
+	MOVD R4, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
+	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
+	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
+	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
+	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
+	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
+	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
+	WORD $0x4e3cd58c // fadd v12.4s, v12.4s, v28.4s
+	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
+	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
+	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
+	WORD $0x4e3cd610 // fadd v16.4s, v16.4s, v28.4s
+	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
+	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
+	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
+	WORD $0x4e3cd694 // fadd v20.4s, v20.4s, v28.4s
+	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
+	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
+	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
+	WORD $0xad005d36 // stp q22, q23, [x9, #0]
+	B done
+overwrite:
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005d36 // stp q22, q23, [x9, #0]
+done:
 	RET
 
 // func tile12x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 29 vector registers, 14 general
@@ -10913,8 +13492,32 @@ TEXT ·tile12x16Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -10940,30 +13543,6 @@ strip:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -11132,97 +13711,97 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
 	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
 	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
 	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
 	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
 	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
 	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd58c // fadd v12.4s, v12.4s, v28.4s
 	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
 	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd610 // fadd v16.4s, v16.4s, v28.4s
 	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
 	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd694 // fadd v20.4s, v20.4s, v28.4s
 	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
 	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	WORD $0xad005d36 // stp q22, q23, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005d36 // stp q22, q23, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile12x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 30 vector registers, 14 general
@@ -11238,8 +13817,32 @@ TEXT ·tile12x16BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
 	LSR $1, R8, R8
-	MOVD $2, R9
+	MOVD $2, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -11265,30 +13868,6 @@ strip:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -11499,97 +14078,97 @@ sums:
 	WORD $0x4ed73ad4 // zip1 v20.2d, v22.2d, v23.2d
 	WORD $0x4ed77ad7 // zip2 v23.2d, v22.2d, v23.2d
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
-	WORD $0xad000158 // stp q24, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad000138 // stp q24, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d442 // fadd v2.4s, v2.4s, v22.4s
 	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d4c6 // fadd v6.4s, v6.4s, v22.4s
 	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d54a // fadd v10.4s, v10.4s, v22.4s
 	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
 	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
-	WORD $0xad00414e // stp q14, q16, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad00412e // stp q14, q16, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
 	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
-	WORD $0xad004d51 // stp q17, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad004d31 // stp q17, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d652 // fadd v18.4s, v18.4s, v22.4s
 	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
-	WORD $0xad005152 // stp q18, q20, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad005132 // stp q18, q20, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
 	WORD $0x4e36d6f7 // fadd v23.4s, v23.4s, v22.4s
-	WORD $0xad005d55 // stp q21, q23, [x10, #0]
+	WORD $0xad005d35 // stp q21, q23, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000158 // stp q24, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00414e // stp q14, q16, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d51 // stp q17, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005152 // stp q18, q20, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005d55 // stp q21, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000138 // stp q24, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00412e // stp q14, q16, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d31 // stp q17, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005132 // stp q18, q20, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005d35 // stp q21, q23, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile12x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 29 vector registers, 14 general
@@ -11605,8 +14184,44 @@ TEXT ·tile12x32Neon(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -11632,30 +14247,6 @@ strip:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -11824,97 +14415,97 @@ single:
 	CBNZ R13, single
 sums:
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
 	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
 	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
 	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
 	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
 	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
 	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd58c // fadd v12.4s, v12.4s, v28.4s
 	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
 	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd610 // fadd v16.4s, v16.4s, v28.4s
 	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
 	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406d3c // ldp q28, q27, [x9, #0]
 	WORD $0x4e3cd694 // fadd v20.4s, v20.4s, v28.4s
 	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40713b // ldp q27, q28, [x9, #0]
 	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
 	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	WORD $0xad005d36 // stp q22, q23, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d22 // stp q2, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001524 // stp q4, q5, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d26 // stp q6, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002528 // stp q8, q9, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d2a // stp q10, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00352c // stp q12, q13, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2e // stp q14, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004530 // stp q16, q17, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d32 // stp q18, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005534 // stp q20, q21, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005d36 // stp q22, q23, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
 // func tile12x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 30 vector registers, 14 general
@@ -11930,8 +14521,44 @@ TEXT ·tile12x32BF16(SB), NOSPLIT, $0-72
 	MOVD step+64(FP), R8
 	LSL $2, R3, R3
 	LSL $2, R5, R5
+	MOVD R4, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
+	ADD R5, R9, R9
+	WORD $0xf9800130 // prfm pstl1keep, [x9, #0]
+	WORD $0xf9802130 // prfm pstl1keep, [x9, #64]
 	LSR $2, R8, R8
-	MOVD $4, R9
+	MOVD $4, R10
 strip:
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -11957,30 +14584,6 @@ strip:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
 	WORD $0x6f00e417 // movi v23.2d, #0
-	MOVD R4, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xf9800150 // prfm pstl1keep, [x10, #0]
 	MOVD R1, R11
 	MOVD R2, R12
 	MOVD R0, R13
@@ -12191,100 +14794,100 @@ sums:
 	WORD $0x4ed73ad4 // zip1 v20.2d, v22.2d, v23.2d
 	WORD $0x4ed77ad7 // zip2 v23.2d, v22.2d, v23.2d
 	CBZ R6, overwrite
-	MOVD R4, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
-	WORD $0xad000158 // stp q24, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad000138 // stp q24, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d442 // fadd v2.4s, v2.4s, v22.4s
 	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d4c6 // fadd v6.4s, v6.4s, v22.4s
 	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d54a // fadd v10.4s, v10.4s, v22.4s
 	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
 	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
-	WORD $0xad00414e // stp q14, q16, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad00412e // stp q14, q16, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
 	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
-	WORD $0xad004d51 // stp q17, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0xad004d31 // stp q17, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad406936 // ldp q22, q26, [x9, #0]
 	WORD $0x4e36d652 // fadd v18.4s, v18.4s, v22.4s
 	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
-	WORD $0xad005152 // stp q18, q20, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0xad005132 // stp q18, q20, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad40593a // ldp q26, q22, [x9, #0]
 	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
 	WORD $0x4e36d6f7 // fadd v23.4s, v23.4s, v22.4s
-	WORD $0xad005d55 // stp q21, q23, [x10, #0]
+	WORD $0xad005d35 // stp q21, q23, [x9, #0]
 	B done
 overwrite:
-	MOVD R4, R10
-	WORD $0xad000158 // stp q24, q0, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad000d41 // stp q1, q3, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001142 // stp q2, q4, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad001d45 // stp q5, q7, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002146 // stp q6, q8, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad002d49 // stp q9, q11, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00314a // stp q10, q12, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad003d4d // stp q13, q15, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad00414e // stp q14, q16, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad004d51 // stp q17, q19, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005152 // stp q18, q20, [x10, #0]
-	ADD R5, R10, R10
-	WORD $0xad005d55 // stp q21, q23, [x10, #0]
+	MOVD R4, R9
+	WORD $0xad000138 // stp q24, q0, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad001d25 // stp q5, q7, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00312a // stp q10, q12, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad003d2d // stp q13, q15, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad00412e // stp q14, q16, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad004d31 // stp q17, q19, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005132 // stp q18, q20, [x9, #0]
+	ADD R5, R9, R9
+	WORD $0xad005d35 // stp q21, q23, [x9, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
-	SUB $1, R9, R9
-	CBNZ R9, strip
+	SUB $1, R10, R10
+	CBNZ R10, strip
 	RET
 
-// func packTransposedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int): 7 vector registers, 11 general
+// func packTransposedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int): 7 vector registers, 13 general
 TEXT ·packTransposedNeon(SB), NOSPLIT, $0-48
 	MOVD k+0(FP), R0
 	MOVD rows+8(FP), R1
@@ -12293,28 +14896,32 @@ TEXT ·packTransposedNeon(SB), NOSPLIT, $0-48
 	MOVD ldd+40(FP), R4
 	FMOVS alpha+24(FP), F0
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
+	MOVWU alpha+24(FP), R5
+	MOVD $1065353216, R6
 	LSL $2, R4, R4
 group:
-	MOVD 0(R1), R5
-	MOVD 8(R1), R6
-	MOVD 16(R1), R7
-	MOVD 24(R1), R8
-	MOVD R3, R9
-	MOVD R0, R10
+	MOVD 0(R1), R7
+	MOVD 8(R1), R8
+	MOVD 16(R1), R9
+	MOVD 24(R1), R10
+	MOVD R3, R11
+	MOVD R0, R12
 	CMP $1, R2
 	BEQ narrow1
 	CMP $2, R2
 	BEQ narrow2
 	CMP $3, R2
 	BEQ narrow3
+	CMP R6, R5
+	BEQ copy
 wide:
-	WORD $0x3cc104a1 // ldr q1, [x5], #16
+	WORD $0x3cc104e1 // ldr q1, [x7], #16
 	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
-	WORD $0x3cc104c2 // ldr q2, [x6], #16
+	WORD $0x3cc10502 // ldr q2, [x8], #16
 	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
-	WORD $0x3cc104e3 // ldr q3, [x7], #16
+	WORD $0x3cc10523 // ldr q3, [x9], #16
 	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
-	WORD $0x3cc10504 // ldr q4, [x8], #16
+	WORD $0x3cc10544 // ldr q4, [x10], #16
 	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
 	WORD $0x4e822825 // trn1 v5.4s, v1.4s, v2.4s
 	WORD $0x4e826822 // trn2 v2.4s, v1.4s, v2.4s
@@ -12324,30 +14931,18 @@ wide:
 	WORD $0x4ec43846 // zip1 v6.2d, v2.2d, v4.2d
 	WORD $0x4ec178a1 // zip2 v1.2d, v5.2d, v1.2d
 	WORD $0x4ec47844 // zip2 v4.2d, v2.2d, v4.2d
-	WORD $0x3d800123 // str q3, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0x3d800126 // str q6, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0x3d800121 // str q1, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0x3d800124 // str q4, [x9, #0]
-	ADD R4, R9, R9
-	SUBS $4, R10, R10
+	WORD $0x4c847963 // st1 {v3.4s}, [x11], x4
+	WORD $0x4c847966 // st1 {v6.4s}, [x11], x4
+	WORD $0x4c847961 // st1 {v1.4s}, [x11], x4
+	WORD $0x4c847964 // st1 {v4.4s}, [x11], x4
+	SUBS $4, R12, R12
 	BGT wide
-	ADD $32, R1, R1
-	ADD $16, R3, R3
-	SUBS $4, R2, R2
-	BGT group
-	RET
-narrow1:
-	WORD $0x3cc104a4 // ldr q4, [x5], #16
-	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
-	WORD $0x3cc104c1 // ldr q1, [x6], #16
-	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
-	WORD $0x3cc104e6 // ldr q6, [x7], #16
-	WORD $0x6e20dcc6 // fmul v6.4s, v6.4s, v0.4s
-	WORD $0x3cc10503 // ldr q3, [x8], #16
-	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	B next
+copy:
+	WORD $0x3cc104e4 // ldr q4, [x7], #16
+	WORD $0x3cc10501 // ldr q1, [x8], #16
+	WORD $0x3cc10526 // ldr q6, [x9], #16
+	WORD $0x3cc10543 // ldr q3, [x10], #16
 	WORD $0x4e812882 // trn1 v2.4s, v4.4s, v1.4s
 	WORD $0x4e816881 // trn2 v1.4s, v4.4s, v1.4s
 	WORD $0x4e8328c4 // trn1 v4.4s, v6.4s, v3.4s
@@ -12356,25 +14951,26 @@ narrow1:
 	WORD $0x4ec33825 // zip1 v5.2d, v1.2d, v3.2d
 	WORD $0x4ec47844 // zip2 v4.2d, v2.2d, v4.2d
 	WORD $0x4ec37823 // zip2 v3.2d, v1.2d, v3.2d
-	WORD $0xbd000126 // str s6, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0xbd000125 // str s5, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0xbd000124 // str s4, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0xbd000123 // str s3, [x9, #0]
-	ADD R4, R9, R9
-	SUBS $4, R10, R10
-	BGT narrow1
+	WORD $0x4c847966 // st1 {v6.4s}, [x11], x4
+	WORD $0x4c847965 // st1 {v5.4s}, [x11], x4
+	WORD $0x4c847964 // st1 {v4.4s}, [x11], x4
+	WORD $0x4c847963 // st1 {v3.4s}, [x11], x4
+	SUBS $4, R12, R12
+	BGT copy
+next:
+	ADD $32, R1, R1
+	ADD $16, R3, R3
+	SUBS $4, R2, R2
+	BGT group
 	RET
-narrow2:
-	WORD $0x3cc104a3 // ldr q3, [x5], #16
+narrow1:
+	WORD $0x3cc104e3 // ldr q3, [x7], #16
 	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
-	WORD $0x3cc104c4 // ldr q4, [x6], #16
+	WORD $0x3cc10504 // ldr q4, [x8], #16
 	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
-	WORD $0x3cc104e5 // ldr q5, [x7], #16
+	WORD $0x3cc10525 // ldr q5, [x9], #16
 	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
-	WORD $0x3cc10506 // ldr q6, [x8], #16
+	WORD $0x3cc10546 // ldr q6, [x10], #16
 	WORD $0x6e20dcc6 // fmul v6.4s, v6.4s, v0.4s
 	WORD $0x4e842861 // trn1 v1.4s, v3.4s, v4.4s
 	WORD $0x4e846864 // trn2 v4.4s, v3.4s, v4.4s
@@ -12384,25 +14980,25 @@ narrow2:
 	WORD $0x4ec63882 // zip1 v2.2d, v4.2d, v6.2d
 	WORD $0x4ec37823 // zip2 v3.2d, v1.2d, v3.2d
 	WORD $0x4ec67886 // zip2 v6.2d, v4.2d, v6.2d
-	WORD $0xfd000125 // str d5, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0xfd000122 // str d2, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0xfd000123 // str d3, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0xfd000126 // str d6, [x9, #0]
-	ADD R4, R9, R9
-	SUBS $4, R10, R10
-	BGT narrow2
+	WORD $0xbd000165 // str s5, [x11, #0]
+	ADD R4, R11, R11
+	WORD $0xbd000162 // str s2, [x11, #0]
+	ADD R4, R11, R11
+	WORD $0xbd000163 // str s3, [x11, #0]
+	ADD R4, R11, R11
+	WORD $0xbd000166 // str s6, [x11, #0]
+	ADD R4, R11, R11
+	SUBS $4, R12, R12
+	BGT narrow1
 	RET
-narrow3:
-	WORD $0x3cc104a6 // ldr q6, [x5], #16
+narrow2:
+	WORD $0x3cc104e6 // ldr q6, [x7], #16
 	WORD $0x6e20dcc6 // fmul v6.4s, v6.4s, v0.4s
-	WORD $0x3cc104c3 // ldr q3, [x6], #16
+	WORD $0x3cc10503 // ldr q3, [x8], #16
 	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
-	WORD $0x3cc104e2 // ldr q2, [x7], #16
+	WORD $0x3cc10522 // ldr q2, [x9], #16
 	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
-	WORD $0x3cc10505 // ldr q5, [x8], #16
+	WORD $0x3cc10545 // ldr q5, [x10], #16
 	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
 	WORD $0x4e8328c4 // trn1 v4.4s, v6.4s, v3.4s
 	WORD $0x4e8368c3 // trn2 v3.4s, v6.4s, v3.4s
@@ -12412,23 +15008,51 @@ narrow3:
 	WORD $0x4ec53861 // zip1 v1.2d, v3.2d, v5.2d
 	WORD $0x4ec67886 // zip2 v6.2d, v4.2d, v6.2d
 	WORD $0x4ec57865 // zip2 v5.2d, v3.2d, v5.2d
-	WORD $0xfd000122 // str d2, [x9, #0]
-	ADD $8, R9, R3
-	WORD $0x4d008062 // st1 {v2.s}[2], [x3]
-	ADD R4, R9, R9
-	WORD $0xfd000121 // str d1, [x9, #0]
-	ADD $8, R9, R3
-	WORD $0x4d008061 // st1 {v1.s}[2], [x3]
-	ADD R4, R9, R9
-	WORD $0xfd000126 // str d6, [x9, #0]
-	ADD $8, R9, R3
-	WORD $0x4d008066 // st1 {v6.s}[2], [x3]
-	ADD R4, R9, R9
-	WORD $0xfd000125 // str d5, [x9, #0]
-	ADD $8, R9, R3
-	WORD $0x4d008065 // st1 {v5.s}[2], [x3]
-	ADD R4, R9, R9
-	SUBS $4, R10, R10
+	WORD $0xfd000162 // str d2, [x11, #0]
+	ADD R4, R11, R11
+	WORD $0xfd000161 // str d1, [x11, #0]
+	ADD R4, R11, R11
+	WORD $0xfd000166 // str d6, [x11, #0]
+	ADD R4, R11, R11
+	WORD $0xfd000165 // str d5, [x11, #0]
+	ADD R4, R11, R11
+	SUBS $4, R12, R12
+	BGT narrow2
+	RET
+narrow3:
+	WORD $0x3cc104e5 // ldr q5, [x7], #16
+	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD $0x3cc10506 // ldr q6, [x8], #16
+	WORD $0x6e20dcc6 // fmul v6.4s, v6.4s, v0.4s
+	WORD $0x3cc10521 // ldr q1, [x9], #16
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	WORD $0x3cc10542 // ldr q2, [x10], #16
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e8628a3 // trn1 v3.4s, v5.4s, v6.4s
+	WORD $0x4e8668a6 // trn2 v6.4s, v5.4s, v6.4s
+	WORD $0x4e822825 // trn1 v5.4s, v1.4s, v2.4s
+	WORD $0x4e826822 // trn2 v2.4s, v1.4s, v2.4s
+	WORD $0x4ec53861 // zip1 v1.2d, v3.2d, v5.2d
+	WORD $0x4ec238c4 // zip1 v4.2d, v6.2d, v2.2d
+	WORD $0x4ec57865 // zip2 v5.2d, v3.2d, v5.2d
+	WORD $0x4ec278c2 // zip2 v2.2d, v6.2d, v2.2d
+	WORD $0xfd000161 // str d1, [x11, #0]
+	ADD $8, R11, R6
+	WORD $0x4d0080c1 // st1 {v1.s}[2], [x6]
+	ADD R4, R11, R11
+	WORD $0xfd000164 // str d4, [x11, #0]
+	ADD $8, R11, R6
+	WORD $0x4d0080c4 // st1 {v4.s}[2], [x6]
+	ADD R4, R11, R11
+	WORD $0xfd000165 // str d5, [x11, #0]
+	ADD $8, R11, R6
+	WORD $0x4d0080c5 // st1 {v5.s}[2], [x6]
+	ADD R4, R11, R11
+	WORD $0xfd000162 // str d2, [x11, #0]
+	ADD $8, R11, R6
+	WORD $0x4d0080c2 // st1 {v2.s}[2], [x6]
+	ADD R4, R11, R11
+	SUBS $4, R12, R12
 	BGT narrow3
 	RET
 
@@ -12441,6 +15065,8 @@ TEXT ·packTransposedBFCvt(SB), NOSPLIT, $0-48
 	MOVD ldd+40(FP), R4
 	FMOVS alpha+24(FP), F0
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
+	MOVWU alpha+24(FP), R5
+	MOVD $1065353216, R5
 	LSL $2, R4, R4
 group:
 	MOVD 0(R1), R5
@@ -12488,14 +15114,10 @@ wide:
 	WORD $0x4ec43846 // zip1 v6.2d, v2.2d, v4.2d
 	WORD $0x4ec178a1 // zip2 v1.2d, v5.2d, v1.2d
 	WORD $0x4ec47844 // zip2 v4.2d, v2.2d, v4.2d
-	WORD $0x3d800123 // str q3, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0x3d800126 // str q6, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0x3d800121 // str q1, [x9, #0]
-	ADD R4, R9, R9
-	WORD $0x3d800124 // str q4, [x9, #0]
-	ADD R4, R9, R9
+	WORD $0x4c847923 // st1 {v3.4s}, [x9], x4
+	WORD $0x4c847926 // st1 {v6.4s}, [x9], x4
+	WORD $0x4c847921 // st1 {v1.4s}, [x9], x4
+	WORD $0x4c847924 // st1 {v4.4s}, [x9], x4
 	SUBS $8, R10, R10
 	BGT wide
 	ADD $32, R1, R1
@@ -12701,7 +15323,7 @@ loop:
 	BGT group
 	RET
 
-// func transposeSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int): 6 vector registers, 12 general
+// func transposeSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int): 10 vector registers, 12 general
 TEXT ·transposeSquaresNeon(SB), NOSPLIT, $0-40
 	MOVD k+0(FP), R0
 	MOVD src+8(FP), R1
@@ -12723,27 +15345,35 @@ group:
 	MOVD R3, R10
 	MOVD R0, R11
 loop:
-	WORD $0x3cc104c0 // ldr q0, [x6], #16
-	WORD $0x3cc104e1 // ldr q1, [x7], #16
-	WORD $0x3cc10502 // ldr q2, [x8], #16
-	WORD $0x3cc10523 // ldr q3, [x9], #16
-	WORD $0x4e812804 // trn1 v4.4s, v0.4s, v1.4s
-	WORD $0x4e816801 // trn2 v1.4s, v0.4s, v1.4s
-	WORD $0x4e832840 // trn1 v0.4s, v2.4s, v3.4s
-	WORD $0x4e836843 // trn2 v3.4s, v2.4s, v3.4s
-	WORD $0x4ec03882 // zip1 v2.2d, v4.2d, v0.2d
-	WORD $0x4ec33825 // zip1 v5.2d, v1.2d, v3.2d
-	WORD $0x4ec07880 // zip2 v0.2d, v4.2d, v0.2d
-	WORD $0x4ec37823 // zip2 v3.2d, v1.2d, v3.2d
-	WORD $0x3d800142 // str q2, [x10, #0]
-	ADD R4, R10, R10
-	WORD $0x3d800145 // str q5, [x10, #0]
-	ADD R4, R10, R10
-	WORD $0x3d800140 // str q0, [x10, #0]
-	ADD R4, R10, R10
-	WORD $0x3d800143 // str q3, [x10, #0]
-	ADD R4, R10, R10
-	SUBS $4, R11, R11
+	WORD $0xacc104c0 // ldp q0, q1, [x6], #32
+	WORD $0xacc10ce2 // ldp q2, q3, [x7], #32
+	WORD $0xacc11504 // ldp q4, q5, [x8], #32
+	WORD $0xacc11d26 // ldp q6, q7, [x9], #32
+	WORD $0x4e822808 // trn1 v8.4s, v0.4s, v2.4s
+	WORD $0x4e826802 // trn2 v2.4s, v0.4s, v2.4s
+	WORD $0x4e862880 // trn1 v0.4s, v4.4s, v6.4s
+	WORD $0x4e866886 // trn2 v6.4s, v4.4s, v6.4s
+	WORD $0x4ec03904 // zip1 v4.2d, v8.2d, v0.2d
+	WORD $0x4ec63849 // zip1 v9.2d, v2.2d, v6.2d
+	WORD $0x4ec07900 // zip2 v0.2d, v8.2d, v0.2d
+	WORD $0x4ec67846 // zip2 v6.2d, v2.2d, v6.2d
+	WORD $0x4c847944 // st1 {v4.4s}, [x10], x4
+	WORD $0x4c847949 // st1 {v9.4s}, [x10], x4
+	WORD $0x4c847940 // st1 {v0.4s}, [x10], x4
+	WORD $0x4c847946 // st1 {v6.4s}, [x10], x4
+	WORD $0x4e832826 // trn1 v6.4s, v1.4s, v3.4s
+	WORD $0x4e836823 // trn2 v3.4s, v1.4s, v3.4s
+	WORD $0x4e8728a1 // trn1 v1.4s, v5.4s, v7.4s
+	WORD $0x4e8768a7 // trn2 v7.4s, v5.4s, v7.4s
+	WORD $0x4ec138c5 // zip1 v5.2d, v6.2d, v1.2d
+	WORD $0x4ec73860 // zip1 v0.2d, v3.2d, v7.2d
+	WORD $0x4ec178c1 // zip2 v1.2d, v6.2d, v1.2d
+	WORD $0x4ec77867 // zip2 v7.2d, v3.2d, v7.2d
+	WORD $0x4c847945 // st1 {v5.4s}, [x10], x4
+	WORD $0x4c847940 // st1 {v0.4s}, [x10], x4
+	WORD $0x4c847941 // st1 {v1.4s}, [x10], x4
+	WORD $0x4c847947 // st1 {v7.4s}, [x10], x4
+	SUBS $8, R11, R11
 	BGT loop
 	ADD $16, R3, R3
 	SUB $1, R5, R5
@@ -13114,26 +15744,26 @@ TEXT ·pause(SB), NOSPLIT, $0-0
 	YIELD
 	RET
 
-// func expNeon(n int, y, x *float32): 18 vector registers, 4 general
+// func expNeon(n int, y, x *float32): 19 vector registers, 4 general
 TEXT ·expNeon(SB), NOSPLIT, $0-24
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD x+16(FP), R3
 loop:
 	WORD $0xad400861 // ldp q1, q2, [x3, #0]
 	WORD $0xad411063 // ldp q3, q4, [x3, #32]
-	WORD $0x3dc00405 // ldr q5, [x0, #16]
+	WORD $0x3dc10405 // ldr q5, [x0, #1040]
 	WORD $0x4ea5f421 // fmin v1.4s, v1.4s, v5.4s
-	WORD $0x3dc00405 // ldr q5, [x0, #16]
+	WORD $0x3dc10405 // ldr q5, [x0, #1040]
 	WORD $0x4ea5f442 // fmin v2.4s, v2.4s, v5.4s
-	WORD $0x3dc00405 // ldr q5, [x0, #16]
+	WORD $0x3dc10405 // ldr q5, [x0, #1040]
 	WORD $0x4ea5f463 // fmin v3.4s, v3.4s, v5.4s
-	WORD $0x3dc00405 // ldr q5, [x0, #16]
+	WORD $0x3dc10405 // ldr q5, [x0, #1040]
 	WORD $0x4ea5f484 // fmin v4.4s, v4.4s, v5.4s
-	WORD $0x3dc00805 // ldr q5, [x0, #32]
-	WORD $0x3dc00c06 // ldr q6, [x0, #48]
+	WORD $0x3dc10805 // ldr q5, [x0, #1056]
+	WORD $0x3dc10c06 // ldr q6, [x0, #1072]
 	WORD $0x4e25f421 // fmax v1.4s, v1.4s, v5.4s
 	WORD $0x4e25f442 // fmax v2.4s, v2.4s, v5.4s
 	WORD $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
@@ -13162,64 +15792,54 @@ loop:
 	WORD $0x4f805962 // fmls v2.4s, v11.4s, v0.s[2]
 	WORD $0x4f805983 // fmls v3.4s, v12.4s, v0.s[2]
 	WORD $0x4f8059a4 // fmls v4.4s, v13.4s, v0.s[2]
-	WORD $0x3dc01006 // ldr q6, [x0, #64]
-	WORD $0x3dc0140e // ldr q14, [x0, #80]
-	WORD $0x4e21ccce // fmla v14.4s, v6.4s, v1.4s
-	WORD $0x3dc0140f // ldr q15, [x0, #80]
-	WORD $0x4e22cccf // fmla v15.4s, v6.4s, v2.4s
-	WORD $0x3dc01410 // ldr q16, [x0, #80]
-	WORD $0x4e23ccd0 // fmla v16.4s, v6.4s, v3.4s
-	WORD $0x3dc01411 // ldr q17, [x0, #80]
-	WORD $0x4e24ccd1 // fmla v17.4s, v6.4s, v4.4s
-	WORD $0x3dc01806 // ldr q6, [x0, #96]
-	WORD $0x4e21cdc6 // fmla v6.4s, v14.4s, v1.4s
-	WORD $0x3dc0180e // ldr q14, [x0, #96]
-	WORD $0x4e22cdee // fmla v14.4s, v15.4s, v2.4s
-	WORD $0x3dc0180f // ldr q15, [x0, #96]
-	WORD $0x4e23ce0f // fmla v15.4s, v16.4s, v3.4s
-	WORD $0x3dc01810 // ldr q16, [x0, #96]
-	WORD $0x4e24ce30 // fmla v16.4s, v17.4s, v4.4s
-	WORD $0x3dc01c11 // ldr q17, [x0, #112]
-	WORD $0x4e21ccd1 // fmla v17.4s, v6.4s, v1.4s
-	WORD $0x3dc01c06 // ldr q6, [x0, #112]
-	WORD $0x4e22cdc6 // fmla v6.4s, v14.4s, v2.4s
-	WORD $0x3dc01c0e // ldr q14, [x0, #112]
-	WORD $0x4e23cdee // fmla v14.4s, v15.4s, v3.4s
-	WORD $0x3dc01c0f // ldr q15, [x0, #112]
-	WORD $0x4e24ce0f // fmla v15.4s, v16.4s, v4.4s
-	WORD $0x3dc02010 // ldr q16, [x0, #128]
-	WORD $0x4e21ce30 // fmla v16.4s, v17.4s, v1.4s
-	WORD $0x3dc02011 // ldr q17, [x0, #128]
-	WORD $0x4e22ccd1 // fmla v17.4s, v6.4s, v2.4s
-	WORD $0x3dc02006 // ldr q6, [x0, #128]
-	WORD $0x4e23cdc6 // fmla v6.4s, v14.4s, v3.4s
-	WORD $0x3dc0200e // ldr q14, [x0, #128]
-	WORD $0x4e24cdee // fmla v14.4s, v15.4s, v4.4s
-	WORD $0x3dc0240f // ldr q15, [x0, #144]
-	WORD $0x4e21ce0f // fmla v15.4s, v16.4s, v1.4s
-	WORD $0x3dc02410 // ldr q16, [x0, #144]
-	WORD $0x4e22ce30 // fmla v16.4s, v17.4s, v2.4s
-	WORD $0x3dc02411 // ldr q17, [x0, #144]
-	WORD $0x4e23ccd1 // fmla v17.4s, v6.4s, v3.4s
-	WORD $0x3dc02406 // ldr q6, [x0, #144]
-	WORD $0x4e24cdc6 // fmla v6.4s, v14.4s, v4.4s
+	WORD $0x3dc11006 // ldr q6, [x0, #1088]
+	WORD $0xad403c0e // ldp q14, q15, [x0, #0]
+	WORD $0x4e26cc2e // fmla v14.4s, v1.4s, v6.4s
+	WORD $0x4e26cc4f // fmla v15.4s, v2.4s, v6.4s
+	WORD $0xad404410 // ldp q16, q17, [x0, #0]
+	WORD $0x4e26cc70 // fmla v16.4s, v3.4s, v6.4s
+	WORD $0x4e26cc91 // fmla v17.4s, v4.4s, v6.4s
+	WORD $0xad414806 // ldp q6, q18, [x0, #32]
+	WORD $0x4e2ecc26 // fmla v6.4s, v1.4s, v14.4s
+	WORD $0x4e2fcc52 // fmla v18.4s, v2.4s, v15.4s
+	WORD $0xad41380f // ldp q15, q14, [x0, #32]
+	WORD $0x4e30cc6f // fmla v15.4s, v3.4s, v16.4s
+	WORD $0x4e31cc8e // fmla v14.4s, v4.4s, v17.4s
+	WORD $0xad424011 // ldp q17, q16, [x0, #64]
+	WORD $0x4e26cc31 // fmla v17.4s, v1.4s, v6.4s
+	WORD $0x4e32cc50 // fmla v16.4s, v2.4s, v18.4s
+	WORD $0xad421812 // ldp q18, q6, [x0, #64]
+	WORD $0x4e2fcc72 // fmla v18.4s, v3.4s, v15.4s
+	WORD $0x4e2ecc86 // fmla v6.4s, v4.4s, v14.4s
+	WORD $0xad433c0e // ldp q14, q15, [x0, #96]
+	WORD $0x4e31cc2e // fmla v14.4s, v1.4s, v17.4s
+	WORD $0x4e30cc4f // fmla v15.4s, v2.4s, v16.4s
+	WORD $0xad434410 // ldp q16, q17, [x0, #96]
+	WORD $0x4e32cc70 // fmla v16.4s, v3.4s, v18.4s
+	WORD $0x4e26cc91 // fmla v17.4s, v4.4s, v6.4s
+	WORD $0xad444806 // ldp q6, q18, [x0, #128]
+	WORD $0x4e2ecc26 // fmla v6.4s, v1.4s, v14.4s
+	WORD $0x4e2fcc52 // fmla v18.4s, v2.4s, v15.4s
+	WORD $0xad44380f // ldp q15, q14, [x0, #128]
+	WORD $0x4e30cc6f // fmla v15.4s, v3.4s, v16.4s
+	WORD $0x4e31cc8e // fmla v14.4s, v4.4s, v17.4s
 	WORD $0x6e21dc2a // fmul v10.4s, v1.4s, v1.4s
-	WORD $0x4e2acde1 // fmla v1.4s, v15.4s, v10.4s
-	WORD $0x3dc0280f // ldr q15, [x0, #160]
-	WORD $0x4e21d5ef // fadd v15.4s, v15.4s, v1.4s
+	WORD $0x4e2accc1 // fmla v1.4s, v6.4s, v10.4s
+	WORD $0x3dc11406 // ldr q6, [x0, #1104]
+	WORD $0x4e21d4c6 // fadd v6.4s, v6.4s, v1.4s
 	WORD $0x6e22dc4b // fmul v11.4s, v2.4s, v2.4s
-	WORD $0x4e2bce02 // fmla v2.4s, v16.4s, v11.4s
-	WORD $0x3dc02810 // ldr q16, [x0, #160]
-	WORD $0x4e22d610 // fadd v16.4s, v16.4s, v2.4s
+	WORD $0x4e2bce42 // fmla v2.4s, v18.4s, v11.4s
+	WORD $0x3dc11412 // ldr q18, [x0, #1104]
+	WORD $0x4e22d652 // fadd v18.4s, v18.4s, v2.4s
 	WORD $0x6e23dc6c // fmul v12.4s, v3.4s, v3.4s
-	WORD $0x4e2cce23 // fmla v3.4s, v17.4s, v12.4s
-	WORD $0x3dc02811 // ldr q17, [x0, #160]
-	WORD $0x4e23d631 // fadd v17.4s, v17.4s, v3.4s
+	WORD $0x4e2ccde3 // fmla v3.4s, v15.4s, v12.4s
+	WORD $0x3dc1140f // ldr q15, [x0, #1104]
+	WORD $0x4e23d5ef // fadd v15.4s, v15.4s, v3.4s
 	WORD $0x6e24dc8d // fmul v13.4s, v4.4s, v4.4s
-	WORD $0x4e2dccc4 // fmla v4.4s, v6.4s, v13.4s
-	WORD $0x3dc02806 // ldr q6, [x0, #160]
-	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
-	WORD $0x3dc02c04 // ldr q4, [x0, #176]
+	WORD $0x4e2dcdc4 // fmla v4.4s, v14.4s, v13.4s
+	WORD $0x3dc1140e // ldr q14, [x0, #1104]
+	WORD $0x4e24d5ce // fadd v14.4s, v14.4s, v4.4s
+	WORD $0x3dc11804 // ldr q4, [x0, #1120]
 	WORD $0x4f3f04ad // sshr v13.4s, v5.4s, #1
 	WORD $0x6ead84a5 // sub v5.4s, v5.4s, v13.4s
 	WORD $0x4f3f04e3 // sshr v3.4s, v7.4s, #1
@@ -13244,16 +15864,16 @@ loop:
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
 	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
 	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
-	WORD $0x6e2dddef // fmul v15.4s, v15.4s, v13.4s
-	WORD $0x6e23de10 // fmul v16.4s, v16.4s, v3.4s
-	WORD $0x6e2cde31 // fmul v17.4s, v17.4s, v12.4s
-	WORD $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
-	WORD $0x6e25ddef // fmul v15.4s, v15.4s, v5.4s
-	WORD $0x6e27de10 // fmul v16.4s, v16.4s, v7.4s
-	WORD $0x6e28de31 // fmul v17.4s, v17.4s, v8.4s
-	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
-	WORD $0xad00404f // stp q15, q16, [x2, #0]
-	WORD $0xad011851 // stp q17, q6, [x2, #32]
+	WORD $0x6e2ddcc6 // fmul v6.4s, v6.4s, v13.4s
+	WORD $0x6e23de52 // fmul v18.4s, v18.4s, v3.4s
+	WORD $0x6e2cddef // fmul v15.4s, v15.4s, v12.4s
+	WORD $0x6e22ddce // fmul v14.4s, v14.4s, v2.4s
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	WORD $0x6e27de52 // fmul v18.4s, v18.4s, v7.4s
+	WORD $0x6e28ddef // fmul v15.4s, v15.4s, v8.4s
+	WORD $0x6e29ddce // fmul v14.4s, v14.4s, v9.4s
+	WORD $0xad004846 // stp q6, q18, [x2, #0]
+	WORD $0xad01384f // stp q15, q14, [x2, #32]
 	ADD $64, R3, R3
 	ADD $64, R2, R2
 	SUBS $16, R1, R1
@@ -13263,18 +15883,18 @@ loop:
 // func sigmoidNeon(n int, y, x *float32): 15 vector registers, 4 general
 TEXT ·sigmoidNeon(SB), NOSPLIT, $0-24
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD x+16(FP), R3
 loop:
 	WORD $0xad400861 // ldp q1, q2, [x3, #0]
-	WORD $0x3dc03003 // ldr q3, [x0, #192]
+	WORD $0x3dc11c03 // ldr q3, [x0, #1136]
 	WORD $0x4ea31c23 // orr v3.16b, v1.16b, v3.16b
-	WORD $0x3dc03004 // ldr q4, [x0, #192]
+	WORD $0x3dc11c04 // ldr q4, [x0, #1136]
 	WORD $0x4ea41c44 // orr v4.16b, v2.16b, v4.16b
-	WORD $0x3dc00805 // ldr q5, [x0, #32]
-	WORD $0x3dc00c06 // ldr q6, [x0, #48]
+	WORD $0x3dc10805 // ldr q5, [x0, #1056]
+	WORD $0x3dc10c06 // ldr q6, [x0, #1072]
 	WORD $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD $0x4e25f484 // fmax v4.4s, v4.4s, v5.4s
 	WORD $0x4ea61cc5 // mov v5.16b, v6.16b
@@ -13289,36 +15909,31 @@ loop:
 	WORD $0x4fa05124 // fmls v4.4s, v9.4s, v0.s[1]
 	WORD $0x4f805903 // fmls v3.4s, v8.4s, v0.s[2]
 	WORD $0x4f805924 // fmls v4.4s, v9.4s, v0.s[2]
-	WORD $0x3dc01006 // ldr q6, [x0, #64]
-	WORD $0x3dc0140a // ldr q10, [x0, #80]
-	WORD $0x4e23ccca // fmla v10.4s, v6.4s, v3.4s
-	WORD $0x3dc0140b // ldr q11, [x0, #80]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc01806 // ldr q6, [x0, #96]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0180a // ldr q10, [x0, #96]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
-	WORD $0x3dc01c0b // ldr q11, [x0, #112]
-	WORD $0x4e23cccb // fmla v11.4s, v6.4s, v3.4s
-	WORD $0x3dc01c06 // ldr q6, [x0, #112]
-	WORD $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	WORD $0x3dc0200a // ldr q10, [x0, #128]
-	WORD $0x4e23cd6a // fmla v10.4s, v11.4s, v3.4s
-	WORD $0x3dc0200b // ldr q11, [x0, #128]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc02406 // ldr q6, [x0, #144]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0240a // ldr q10, [x0, #144]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
+	WORD $0x3dc11006 // ldr q6, [x0, #1088]
+	WORD $0xad402c0a // ldp q10, q11, [x0, #0]
+	WORD $0x4e26cc6a // fmla v10.4s, v3.4s, v6.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
+	WORD $0xad413006 // ldp q6, q12, [x0, #32]
+	WORD $0x4e2acc66 // fmla v6.4s, v3.4s, v10.4s
+	WORD $0x4e2bcc8c // fmla v12.4s, v4.4s, v11.4s
+	WORD $0xad42280b // ldp q11, q10, [x0, #64]
+	WORD $0x4e26cc6b // fmla v11.4s, v3.4s, v6.4s
+	WORD $0x4e2ccc8a // fmla v10.4s, v4.4s, v12.4s
+	WORD $0xad43180c // ldp q12, q6, [x0, #96]
+	WORD $0x4e2bcc6c // fmla v12.4s, v3.4s, v11.4s
+	WORD $0x4e2acc86 // fmla v6.4s, v4.4s, v10.4s
+	WORD $0xad442c0a // ldp q10, q11, [x0, #128]
+	WORD $0x4e2ccc6a // fmla v10.4s, v3.4s, v12.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
 	WORD $0x6e23dc68 // fmul v8.4s, v3.4s, v3.4s
-	WORD $0x4e28ccc3 // fmla v3.4s, v6.4s, v8.4s
-	WORD $0x3dc02806 // ldr q6, [x0, #160]
-	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e28cd43 // fmla v3.4s, v10.4s, v8.4s
+	WORD $0x3dc1140a // ldr q10, [x0, #1104]
+	WORD $0x4e23d54a // fadd v10.4s, v10.4s, v3.4s
 	WORD $0x6e24dc89 // fmul v9.4s, v4.4s, v4.4s
-	WORD $0x4e29cd44 // fmla v4.4s, v10.4s, v9.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e24d54a // fadd v10.4s, v10.4s, v4.4s
-	WORD $0x3dc02c04 // ldr q4, [x0, #176]
+	WORD $0x4e29cd64 // fmla v4.4s, v11.4s, v9.4s
+	WORD $0x3dc1140b // ldr q11, [x0, #1104]
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	WORD $0x3dc11804 // ldr q4, [x0, #1120]
 	WORD $0x4f3f04a9 // sshr v9.4s, v5.4s, #1
 	WORD $0x6ea984a5 // sub v5.4s, v5.4s, v9.4s
 	WORD $0x4f3f04e3 // sshr v3.4s, v7.4s, #1
@@ -13331,40 +15946,40 @@ loop:
 	WORD $0x4f375463 // shl v3.4s, v3.4s, #23
 	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
-	WORD $0x6e29dcc4 // fmul v4.4s, v6.4s, v9.4s
-	WORD $0x6e23dd4b // fmul v11.4s, v10.4s, v3.4s
+	WORD $0x6e29dd44 // fmul v4.4s, v10.4s, v9.4s
+	WORD $0x6e23dd66 // fmul v6.4s, v11.4s, v3.4s
 	WORD $0x6e25dc84 // fmul v4.4s, v4.4s, v5.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
+	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
 	WORD $0x4f210421 // sshr v1.4s, v1.4s, #31
-	WORD $0x4ea11c2c // mov v12.16b, v1.16b
-	WORD $0x6e681ccc // bsl v12.16b, v6.16b, v8.16b
-	WORD $0x4f210446 // sshr v6.4s, v2.4s, #31
-	WORD $0x4ea61cc2 // mov v2.16b, v6.16b
-	WORD $0x6e681d42 // bsl v2.16b, v10.16b, v8.16b
-	WORD $0x4ea1d888 // frecpe v8.4s, v4.4s
-	WORD $0x4ea1d96a // frecpe v10.4s, v11.4s
-	WORD $0x4e28fc8d // frecps v13.4s, v4.4s, v8.4s
-	WORD $0x4e2afd6e // frecps v14.4s, v11.4s, v10.4s
-	WORD $0x6e2ddd08 // fmul v8.4s, v8.4s, v13.4s
-	WORD $0x6e2edd4a // fmul v10.4s, v10.4s, v14.4s
-	WORD $0x4e28fc8d // frecps v13.4s, v4.4s, v8.4s
-	WORD $0x4e2afd6e // frecps v14.4s, v11.4s, v10.4s
-	WORD $0x6e2ddd08 // fmul v8.4s, v8.4s, v13.4s
-	WORD $0x6e2edd4a // fmul v10.4s, v10.4s, v14.4s
-	WORD $0x6e2cdd0c // fmul v12.4s, v8.4s, v12.4s
-	WORD $0x6e22dd42 // fmul v2.4s, v10.4s, v2.4s
-	WORD $0x6e29dd8e // fmul v14.4s, v12.4s, v9.4s
+	WORD $0x4ea11c28 // mov v8.16b, v1.16b
+	WORD $0x6e6c1d48 // bsl v8.16b, v10.16b, v12.16b
+	WORD $0x4f21044a // sshr v10.4s, v2.4s, #31
+	WORD $0x4eaa1d42 // mov v2.16b, v10.16b
+	WORD $0x6e6c1d62 // bsl v2.16b, v11.16b, v12.16b
+	WORD $0x4ea1d88c // frecpe v12.4s, v4.4s
+	WORD $0x4ea1d8cb // frecpe v11.4s, v6.4s
+	WORD $0x4e2cfc8d // frecps v13.4s, v4.4s, v12.4s
+	WORD $0x4e2bfcce // frecps v14.4s, v6.4s, v11.4s
+	WORD $0x6e2ddd8c // fmul v12.4s, v12.4s, v13.4s
+	WORD $0x6e2edd6b // fmul v11.4s, v11.4s, v14.4s
+	WORD $0x4e2cfc8d // frecps v13.4s, v4.4s, v12.4s
+	WORD $0x4e2bfcce // frecps v14.4s, v6.4s, v11.4s
+	WORD $0x6e2ddd8c // fmul v12.4s, v12.4s, v13.4s
+	WORD $0x6e2edd6b // fmul v11.4s, v11.4s, v14.4s
+	WORD $0x6e28dd88 // fmul v8.4s, v12.4s, v8.4s
+	WORD $0x6e22dd62 // fmul v2.4s, v11.4s, v2.4s
+	WORD $0x6e29dd0e // fmul v14.4s, v8.4s, v9.4s
 	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
 	WORD $0x6e25ddce // fmul v14.4s, v14.4s, v5.4s
 	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
-	WORD $0x6ea11dcc // bit v12.16b, v14.16b, v1.16b
-	WORD $0x6ea61c62 // bit v2.16b, v3.16b, v6.16b
-	WORD $0xad00084c // stp q12, q2, [x2, #0]
+	WORD $0x6ea11dc8 // bit v8.16b, v14.16b, v1.16b
+	WORD $0x6eaa1c62 // bit v2.16b, v3.16b, v10.16b
+	WORD $0xad000848 // stp q8, q2, [x2, #0]
 	ADD $32, R3, R3
 	ADD $32, R2, R2
 	SUBS $8, R1, R1
@@ -13374,18 +15989,18 @@ loop:
 // func siluNeon(n int, y, x *float32): 15 vector registers, 4 general
 TEXT ·siluNeon(SB), NOSPLIT, $0-24
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD x+16(FP), R3
 loop:
 	WORD $0xad400861 // ldp q1, q2, [x3, #0]
-	WORD $0x3dc03003 // ldr q3, [x0, #192]
+	WORD $0x3dc11c03 // ldr q3, [x0, #1136]
 	WORD $0x4ea31c23 // orr v3.16b, v1.16b, v3.16b
-	WORD $0x3dc03004 // ldr q4, [x0, #192]
+	WORD $0x3dc11c04 // ldr q4, [x0, #1136]
 	WORD $0x4ea41c44 // orr v4.16b, v2.16b, v4.16b
-	WORD $0x3dc00805 // ldr q5, [x0, #32]
-	WORD $0x3dc00c06 // ldr q6, [x0, #48]
+	WORD $0x3dc10805 // ldr q5, [x0, #1056]
+	WORD $0x3dc10c06 // ldr q6, [x0, #1072]
 	WORD $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD $0x4e25f484 // fmax v4.4s, v4.4s, v5.4s
 	WORD $0x4ea61cc5 // mov v5.16b, v6.16b
@@ -13400,36 +16015,31 @@ loop:
 	WORD $0x4fa05124 // fmls v4.4s, v9.4s, v0.s[1]
 	WORD $0x4f805903 // fmls v3.4s, v8.4s, v0.s[2]
 	WORD $0x4f805924 // fmls v4.4s, v9.4s, v0.s[2]
-	WORD $0x3dc01006 // ldr q6, [x0, #64]
-	WORD $0x3dc0140a // ldr q10, [x0, #80]
-	WORD $0x4e23ccca // fmla v10.4s, v6.4s, v3.4s
-	WORD $0x3dc0140b // ldr q11, [x0, #80]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc01806 // ldr q6, [x0, #96]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0180a // ldr q10, [x0, #96]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
-	WORD $0x3dc01c0b // ldr q11, [x0, #112]
-	WORD $0x4e23cccb // fmla v11.4s, v6.4s, v3.4s
-	WORD $0x3dc01c06 // ldr q6, [x0, #112]
-	WORD $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	WORD $0x3dc0200a // ldr q10, [x0, #128]
-	WORD $0x4e23cd6a // fmla v10.4s, v11.4s, v3.4s
-	WORD $0x3dc0200b // ldr q11, [x0, #128]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc02406 // ldr q6, [x0, #144]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0240a // ldr q10, [x0, #144]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
+	WORD $0x3dc11006 // ldr q6, [x0, #1088]
+	WORD $0xad402c0a // ldp q10, q11, [x0, #0]
+	WORD $0x4e26cc6a // fmla v10.4s, v3.4s, v6.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
+	WORD $0xad413006 // ldp q6, q12, [x0, #32]
+	WORD $0x4e2acc66 // fmla v6.4s, v3.4s, v10.4s
+	WORD $0x4e2bcc8c // fmla v12.4s, v4.4s, v11.4s
+	WORD $0xad42280b // ldp q11, q10, [x0, #64]
+	WORD $0x4e26cc6b // fmla v11.4s, v3.4s, v6.4s
+	WORD $0x4e2ccc8a // fmla v10.4s, v4.4s, v12.4s
+	WORD $0xad43180c // ldp q12, q6, [x0, #96]
+	WORD $0x4e2bcc6c // fmla v12.4s, v3.4s, v11.4s
+	WORD $0x4e2acc86 // fmla v6.4s, v4.4s, v10.4s
+	WORD $0xad442c0a // ldp q10, q11, [x0, #128]
+	WORD $0x4e2ccc6a // fmla v10.4s, v3.4s, v12.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
 	WORD $0x6e23dc68 // fmul v8.4s, v3.4s, v3.4s
-	WORD $0x4e28ccc3 // fmla v3.4s, v6.4s, v8.4s
-	WORD $0x3dc02806 // ldr q6, [x0, #160]
-	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e28cd43 // fmla v3.4s, v10.4s, v8.4s
+	WORD $0x3dc1140a // ldr q10, [x0, #1104]
+	WORD $0x4e23d54a // fadd v10.4s, v10.4s, v3.4s
 	WORD $0x6e24dc89 // fmul v9.4s, v4.4s, v4.4s
-	WORD $0x4e29cd44 // fmla v4.4s, v10.4s, v9.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e24d54a // fadd v10.4s, v10.4s, v4.4s
-	WORD $0x3dc02c04 // ldr q4, [x0, #176]
+	WORD $0x4e29cd64 // fmla v4.4s, v11.4s, v9.4s
+	WORD $0x3dc1140b // ldr q11, [x0, #1104]
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	WORD $0x3dc11804 // ldr q4, [x0, #1120]
 	WORD $0x4f3f04a9 // sshr v9.4s, v5.4s, #1
 	WORD $0x6ea984a5 // sub v5.4s, v5.4s, v9.4s
 	WORD $0x4f3f04e3 // sshr v3.4s, v7.4s, #1
@@ -13442,68 +16052,68 @@ loop:
 	WORD $0x4f375463 // shl v3.4s, v3.4s, #23
 	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
-	WORD $0x6e29dcc4 // fmul v4.4s, v6.4s, v9.4s
-	WORD $0x6e23dd4b // fmul v11.4s, v10.4s, v3.4s
+	WORD $0x6e29dd44 // fmul v4.4s, v10.4s, v9.4s
+	WORD $0x6e23dd66 // fmul v6.4s, v11.4s, v3.4s
 	WORD $0x6e25dc84 // fmul v4.4s, v4.4s, v5.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4f210428 // sshr v8.4s, v1.4s, #31
-	WORD $0x6e21dcc6 // fmul v6.4s, v6.4s, v1.4s
-	WORD $0x4ea81d0c // mov v12.16b, v8.16b
-	WORD $0x6e611ccc // bsl v12.16b, v6.16b, v1.16b
-	WORD $0x4f210446 // sshr v6.4s, v2.4s, #31
-	WORD $0x6e22dd4a // fmul v10.4s, v10.4s, v2.4s
-	WORD $0x4ea61cc1 // mov v1.16b, v6.16b
-	WORD $0x6e621d41 // bsl v1.16b, v10.16b, v2.16b
-	WORD $0x4ea1d88a // frecpe v10.4s, v4.4s
-	WORD $0x4ea1d962 // frecpe v2.4s, v11.4s
-	WORD $0x4e2afc8d // frecps v13.4s, v4.4s, v10.4s
-	WORD $0x4e22fd6e // frecps v14.4s, v11.4s, v2.4s
-	WORD $0x6e2ddd4a // fmul v10.4s, v10.4s, v13.4s
+	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4f21042c // sshr v12.4s, v1.4s, #31
+	WORD $0x6e21dd4a // fmul v10.4s, v10.4s, v1.4s
+	WORD $0x4eac1d88 // mov v8.16b, v12.16b
+	WORD $0x6e611d48 // bsl v8.16b, v10.16b, v1.16b
+	WORD $0x4f21044a // sshr v10.4s, v2.4s, #31
+	WORD $0x6e22dd6b // fmul v11.4s, v11.4s, v2.4s
+	WORD $0x4eaa1d41 // mov v1.16b, v10.16b
+	WORD $0x6e621d61 // bsl v1.16b, v11.16b, v2.16b
+	WORD $0x4ea1d88b // frecpe v11.4s, v4.4s
+	WORD $0x4ea1d8c2 // frecpe v2.4s, v6.4s
+	WORD $0x4e2bfc8d // frecps v13.4s, v4.4s, v11.4s
+	WORD $0x4e22fcce // frecps v14.4s, v6.4s, v2.4s
+	WORD $0x6e2ddd6b // fmul v11.4s, v11.4s, v13.4s
 	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
-	WORD $0x4e2afc8d // frecps v13.4s, v4.4s, v10.4s
-	WORD $0x4e22fd6e // frecps v14.4s, v11.4s, v2.4s
-	WORD $0x6e2ddd4a // fmul v10.4s, v10.4s, v13.4s
+	WORD $0x4e2bfc8d // frecps v13.4s, v4.4s, v11.4s
+	WORD $0x4e22fcce // frecps v14.4s, v6.4s, v2.4s
+	WORD $0x6e2ddd6b // fmul v11.4s, v11.4s, v13.4s
 	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
-	WORD $0x6e2cdd4c // fmul v12.4s, v10.4s, v12.4s
+	WORD $0x6e28dd68 // fmul v8.4s, v11.4s, v8.4s
 	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
-	WORD $0x6e29dd8e // fmul v14.4s, v12.4s, v9.4s
+	WORD $0x6e29dd0e // fmul v14.4s, v8.4s, v9.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
 	WORD $0x6e25ddce // fmul v14.4s, v14.4s, v5.4s
 	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
-	WORD $0x6ea81dcc // bit v12.16b, v14.16b, v8.16b
-	WORD $0x6ea61c61 // bit v1.16b, v3.16b, v6.16b
-	WORD $0xad00044c // stp q12, q1, [x2, #0]
+	WORD $0x6eac1dc8 // bit v8.16b, v14.16b, v12.16b
+	WORD $0x6eaa1c61 // bit v1.16b, v3.16b, v10.16b
+	WORD $0xad000448 // stp q8, q1, [x2, #0]
 	ADD $32, R3, R3
 	ADD $32, R2, R2
 	SUBS $8, R1, R1
 	BGT loop
 	RET
 
-// func softplusNeon(n int, y, x *float32): 22 vector registers, 4 general
+// func softplusNeon(n int, y, x *float32): 23 vector registers, 4 general
 TEXT ·softplusNeon(SB), NOSPLIT, $0-24
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD x+16(FP), R3
 loop:
 	WORD $0xad400861 // ldp q1, q2, [x3, #0]
 	WORD $0xad411063 // ldp q3, q4, [x3, #32]
-	WORD $0x3dc03005 // ldr q5, [x0, #192]
+	WORD $0x3dc11c05 // ldr q5, [x0, #1136]
 	WORD $0x4ea51c25 // orr v5.16b, v1.16b, v5.16b
-	WORD $0x3dc03006 // ldr q6, [x0, #192]
+	WORD $0x3dc11c06 // ldr q6, [x0, #1136]
 	WORD $0x4ea61c46 // orr v6.16b, v2.16b, v6.16b
-	WORD $0x3dc03007 // ldr q7, [x0, #192]
+	WORD $0x3dc11c07 // ldr q7, [x0, #1136]
 	WORD $0x4ea71c67 // orr v7.16b, v3.16b, v7.16b
-	WORD $0x3dc03008 // ldr q8, [x0, #192]
+	WORD $0x3dc11c08 // ldr q8, [x0, #1136]
 	WORD $0x4ea81c88 // orr v8.16b, v4.16b, v8.16b
-	WORD $0x3dc00809 // ldr q9, [x0, #32]
-	WORD $0x3dc00c0a // ldr q10, [x0, #48]
+	WORD $0x3dc10809 // ldr q9, [x0, #1056]
+	WORD $0x3dc10c0a // ldr q10, [x0, #1072]
 	WORD $0x4e29f4a5 // fmax v5.4s, v5.4s, v9.4s
 	WORD $0x4e29f4c6 // fmax v6.4s, v6.4s, v9.4s
 	WORD $0x4e29f4e7 // fmax v7.4s, v7.4s, v9.4s
@@ -13532,64 +16142,54 @@ loop:
 	WORD $0x4f8059e6 // fmls v6.4s, v15.4s, v0.s[2]
 	WORD $0x4f805a07 // fmls v7.4s, v16.4s, v0.s[2]
 	WORD $0x4f805a28 // fmls v8.4s, v17.4s, v0.s[2]
-	WORD $0x3dc0100a // ldr q10, [x0, #64]
-	WORD $0x3dc01412 // ldr q18, [x0, #80]
-	WORD $0x4e25cd52 // fmla v18.4s, v10.4s, v5.4s
-	WORD $0x3dc01413 // ldr q19, [x0, #80]
-	WORD $0x4e26cd53 // fmla v19.4s, v10.4s, v6.4s
-	WORD $0x3dc01414 // ldr q20, [x0, #80]
-	WORD $0x4e27cd54 // fmla v20.4s, v10.4s, v7.4s
-	WORD $0x3dc01415 // ldr q21, [x0, #80]
-	WORD $0x4e28cd55 // fmla v21.4s, v10.4s, v8.4s
-	WORD $0x3dc0180a // ldr q10, [x0, #96]
-	WORD $0x4e25ce4a // fmla v10.4s, v18.4s, v5.4s
-	WORD $0x3dc01812 // ldr q18, [x0, #96]
-	WORD $0x4e26ce72 // fmla v18.4s, v19.4s, v6.4s
-	WORD $0x3dc01813 // ldr q19, [x0, #96]
-	WORD $0x4e27ce93 // fmla v19.4s, v20.4s, v7.4s
-	WORD $0x3dc01814 // ldr q20, [x0, #96]
-	WORD $0x4e28ceb4 // fmla v20.4s, v21.4s, v8.4s
-	WORD $0x3dc01c15 // ldr q21, [x0, #112]
-	WORD $0x4e25cd55 // fmla v21.4s, v10.4s, v5.4s
-	WORD $0x3dc01c0a // ldr q10, [x0, #112]
-	WORD $0x4e26ce4a // fmla v10.4s, v18.4s, v6.4s
-	WORD $0x3dc01c12 // ldr q18, [x0, #112]
-	WORD $0x4e27ce72 // fmla v18.4s, v19.4s, v7.4s
-	WORD $0x3dc01c13 // ldr q19, [x0, #112]
-	WORD $0x4e28ce93 // fmla v19.4s, v20.4s, v8.4s
-	WORD $0x3dc02014 // ldr q20, [x0, #128]
-	WORD $0x4e25ceb4 // fmla v20.4s, v21.4s, v5.4s
-	WORD $0x3dc02015 // ldr q21, [x0, #128]
-	WORD $0x4e26cd55 // fmla v21.4s, v10.4s, v6.4s
-	WORD $0x3dc0200a // ldr q10, [x0, #128]
-	WORD $0x4e27ce4a // fmla v10.4s, v18.4s, v7.4s
-	WORD $0x3dc02012 // ldr q18, [x0, #128]
-	WORD $0x4e28ce72 // fmla v18.4s, v19.4s, v8.4s
-	WORD $0x3dc02413 // ldr q19, [x0, #144]
-	WORD $0x4e25ce93 // fmla v19.4s, v20.4s, v5.4s
-	WORD $0x3dc02414 // ldr q20, [x0, #144]
-	WORD $0x4e26ceb4 // fmla v20.4s, v21.4s, v6.4s
-	WORD $0x3dc02415 // ldr q21, [x0, #144]
-	WORD $0x4e27cd55 // fmla v21.4s, v10.4s, v7.4s
-	WORD $0x3dc0240a // ldr q10, [x0, #144]
-	WORD $0x4e28ce4a // fmla v10.4s, v18.4s, v8.4s
+	WORD $0x3dc1100a // ldr q10, [x0, #1088]
+	WORD $0xad404c12 // ldp q18, q19, [x0, #0]
+	WORD $0x4e2accb2 // fmla v18.4s, v5.4s, v10.4s
+	WORD $0x4e2accd3 // fmla v19.4s, v6.4s, v10.4s
+	WORD $0xad405414 // ldp q20, q21, [x0, #0]
+	WORD $0x4e2accf4 // fmla v20.4s, v7.4s, v10.4s
+	WORD $0x4e2acd15 // fmla v21.4s, v8.4s, v10.4s
+	WORD $0xad41580a // ldp q10, q22, [x0, #32]
+	WORD $0x4e32ccaa // fmla v10.4s, v5.4s, v18.4s
+	WORD $0x4e33ccd6 // fmla v22.4s, v6.4s, v19.4s
+	WORD $0xad414813 // ldp q19, q18, [x0, #32]
+	WORD $0x4e34ccf3 // fmla v19.4s, v7.4s, v20.4s
+	WORD $0x4e35cd12 // fmla v18.4s, v8.4s, v21.4s
+	WORD $0xad425015 // ldp q21, q20, [x0, #64]
+	WORD $0x4e2accb5 // fmla v21.4s, v5.4s, v10.4s
+	WORD $0x4e36ccd4 // fmla v20.4s, v6.4s, v22.4s
+	WORD $0xad422816 // ldp q22, q10, [x0, #64]
+	WORD $0x4e33ccf6 // fmla v22.4s, v7.4s, v19.4s
+	WORD $0x4e32cd0a // fmla v10.4s, v8.4s, v18.4s
+	WORD $0xad434c12 // ldp q18, q19, [x0, #96]
+	WORD $0x4e35ccb2 // fmla v18.4s, v5.4s, v21.4s
+	WORD $0x4e34ccd3 // fmla v19.4s, v6.4s, v20.4s
+	WORD $0xad435414 // ldp q20, q21, [x0, #96]
+	WORD $0x4e36ccf4 // fmla v20.4s, v7.4s, v22.4s
+	WORD $0x4e2acd15 // fmla v21.4s, v8.4s, v10.4s
+	WORD $0xad44580a // ldp q10, q22, [x0, #128]
+	WORD $0x4e32ccaa // fmla v10.4s, v5.4s, v18.4s
+	WORD $0x4e33ccd6 // fmla v22.4s, v6.4s, v19.4s
+	WORD $0xad444813 // ldp q19, q18, [x0, #128]
+	WORD $0x4e34ccf3 // fmla v19.4s, v7.4s, v20.4s
+	WORD $0x4e35cd12 // fmla v18.4s, v8.4s, v21.4s
 	WORD $0x6e25dcae // fmul v14.4s, v5.4s, v5.4s
-	WORD $0x4e2ece65 // fmla v5.4s, v19.4s, v14.4s
-	WORD $0x3dc02813 // ldr q19, [x0, #160]
-	WORD $0x4e25d673 // fadd v19.4s, v19.4s, v5.4s
+	WORD $0x4e2ecd45 // fmla v5.4s, v10.4s, v14.4s
+	WORD $0x3dc1140a // ldr q10, [x0, #1104]
+	WORD $0x4e25d54a // fadd v10.4s, v10.4s, v5.4s
 	WORD $0x6e26dccf // fmul v15.4s, v6.4s, v6.4s
-	WORD $0x4e2fce86 // fmla v6.4s, v20.4s, v15.4s
-	WORD $0x3dc02814 // ldr q20, [x0, #160]
-	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	WORD $0x4e2fcec6 // fmla v6.4s, v22.4s, v15.4s
+	WORD $0x3dc11416 // ldr q22, [x0, #1104]
+	WORD $0x4e26d6d6 // fadd v22.4s, v22.4s, v6.4s
 	WORD $0x6e27dcf0 // fmul v16.4s, v7.4s, v7.4s
-	WORD $0x4e30cea7 // fmla v7.4s, v21.4s, v16.4s
-	WORD $0x3dc02815 // ldr q21, [x0, #160]
-	WORD $0x4e27d6b5 // fadd v21.4s, v21.4s, v7.4s
+	WORD $0x4e30ce67 // fmla v7.4s, v19.4s, v16.4s
+	WORD $0x3dc11413 // ldr q19, [x0, #1104]
+	WORD $0x4e27d673 // fadd v19.4s, v19.4s, v7.4s
 	WORD $0x6e28dd11 // fmul v17.4s, v8.4s, v8.4s
-	WORD $0x4e31cd48 // fmla v8.4s, v10.4s, v17.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
-	WORD $0x3dc02c08 // ldr q8, [x0, #176]
+	WORD $0x4e31ce48 // fmla v8.4s, v18.4s, v17.4s
+	WORD $0x3dc11412 // ldr q18, [x0, #1104]
+	WORD $0x4e28d652 // fadd v18.4s, v18.4s, v8.4s
+	WORD $0x3dc11808 // ldr q8, [x0, #1120]
 	WORD $0x4f3f0531 // sshr v17.4s, v9.4s, #1
 	WORD $0x6eb18529 // sub v9.4s, v9.4s, v17.4s
 	WORD $0x4f3f0567 // sshr v7.4s, v11.4s, #1
@@ -13614,22 +16214,22 @@ loop:
 	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
 	WORD $0x4f37558c // shl v12.4s, v12.4s, #23
 	WORD $0x4f3755ad // shl v13.4s, v13.4s, #23
-	WORD $0x6e31de73 // fmul v19.4s, v19.4s, v17.4s
-	WORD $0x6e27de94 // fmul v20.4s, v20.4s, v7.4s
-	WORD $0x6e30deb5 // fmul v21.4s, v21.4s, v16.4s
-	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
-	WORD $0x6e29de73 // fmul v19.4s, v19.4s, v9.4s
-	WORD $0x6e2bde94 // fmul v20.4s, v20.4s, v11.4s
-	WORD $0x6e2cdeb5 // fmul v21.4s, v21.4s, v12.4s
-	WORD $0x6e2ddd4a // fmul v10.4s, v10.4s, v13.4s
-	WORD $0x3dc03406 // ldr q6, [x0, #208]
-	WORD $0x4e26d666 // fadd v6.4s, v19.4s, v6.4s
-	WORD $0x3dc03410 // ldr q16, [x0, #208]
-	WORD $0x4e30d690 // fadd v16.4s, v20.4s, v16.4s
-	WORD $0x3dc03407 // ldr q7, [x0, #208]
-	WORD $0x4e27d6a7 // fadd v7.4s, v21.4s, v7.4s
-	WORD $0x3dc03411 // ldr q17, [x0, #208]
-	WORD $0x4e31d551 // fadd v17.4s, v10.4s, v17.4s
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
+	WORD $0x6e27ded6 // fmul v22.4s, v22.4s, v7.4s
+	WORD $0x6e30de73 // fmul v19.4s, v19.4s, v16.4s
+	WORD $0x6e26de52 // fmul v18.4s, v18.4s, v6.4s
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	WORD $0x6e2bded6 // fmul v22.4s, v22.4s, v11.4s
+	WORD $0x6e2cde73 // fmul v19.4s, v19.4s, v12.4s
+	WORD $0x6e2dde52 // fmul v18.4s, v18.4s, v13.4s
+	WORD $0x3dc12006 // ldr q6, [x0, #1152]
+	WORD $0x4e26d546 // fadd v6.4s, v10.4s, v6.4s
+	WORD $0x3dc12010 // ldr q16, [x0, #1152]
+	WORD $0x4e30d6d0 // fadd v16.4s, v22.4s, v16.4s
+	WORD $0x3dc12007 // ldr q7, [x0, #1152]
+	WORD $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	WORD $0x3dc12011 // ldr q17, [x0, #1152]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
 	WORD $0x4ea1d8c8 // frecpe v8.4s, v6.4s
 	WORD $0x4ea1da0d // frecpe v13.4s, v16.4s
 	WORD $0x4ea1d8ec // frecpe v12.4s, v7.4s
@@ -13637,86 +16237,73 @@ loop:
 	WORD $0x4e28fcc9 // frecps v9.4s, v6.4s, v8.4s
 	WORD $0x4e2dfe0f // frecps v15.4s, v16.4s, v13.4s
 	WORD $0x4e2cfce5 // frecps v5.4s, v7.4s, v12.4s
-	WORD $0x4e2bfe32 // frecps v18.4s, v17.4s, v11.4s
+	WORD $0x4e2bfe35 // frecps v21.4s, v17.4s, v11.4s
 	WORD $0x6e29dd08 // fmul v8.4s, v8.4s, v9.4s
 	WORD $0x6e2fddad // fmul v13.4s, v13.4s, v15.4s
 	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
-	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
+	WORD $0x6e35dd6b // fmul v11.4s, v11.4s, v21.4s
 	WORD $0x4e28fcc9 // frecps v9.4s, v6.4s, v8.4s
 	WORD $0x4e2dfe0f // frecps v15.4s, v16.4s, v13.4s
 	WORD $0x4e2cfce5 // frecps v5.4s, v7.4s, v12.4s
-	WORD $0x4e2bfe32 // frecps v18.4s, v17.4s, v11.4s
+	WORD $0x4e2bfe35 // frecps v21.4s, v17.4s, v11.4s
 	WORD $0x6e29dd08 // fmul v8.4s, v8.4s, v9.4s
 	WORD $0x6e2fddad // fmul v13.4s, v13.4s, v15.4s
 	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
-	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
-	WORD $0x6e33dd06 // fmul v6.4s, v8.4s, v19.4s
-	WORD $0x6e34ddb0 // fmul v16.4s, v13.4s, v20.4s
-	WORD $0x6e35dd87 // fmul v7.4s, v12.4s, v21.4s
-	WORD $0x6e2add71 // fmul v17.4s, v11.4s, v10.4s
-	WORD $0x6e26dcd2 // fmul v18.4s, v6.4s, v6.4s
+	WORD $0x6e35dd6b // fmul v11.4s, v11.4s, v21.4s
+	WORD $0x6e2add06 // fmul v6.4s, v8.4s, v10.4s
+	WORD $0x6e36ddb0 // fmul v16.4s, v13.4s, v22.4s
+	WORD $0x6e33dd87 // fmul v7.4s, v12.4s, v19.4s
+	WORD $0x6e32dd71 // fmul v17.4s, v11.4s, v18.4s
+	WORD $0x6e26dcd5 // fmul v21.4s, v6.4s, v6.4s
 	WORD $0x6e30de05 // fmul v5.4s, v16.4s, v16.4s
 	WORD $0x6e27dcef // fmul v15.4s, v7.4s, v7.4s
 	WORD $0x6e31de29 // fmul v9.4s, v17.4s, v17.4s
-	WORD $0x3dc0380b // ldr q11, [x0, #224]
-	WORD $0x4eab1d6c // mov v12.16b, v11.16b
-	WORD $0x4eab1d6d // mov v13.16b, v11.16b
-	WORD $0x4eab1d68 // mov v8.16b, v11.16b
-	WORD $0x3dc03c0a // ldr q10, [x0, #240]
-	WORD $0x4e32cd6a // fmla v10.4s, v11.4s, v18.4s
-	WORD $0x3dc03c0b // ldr q11, [x0, #240]
-	WORD $0x4e25cd8b // fmla v11.4s, v12.4s, v5.4s
-	WORD $0x3dc03c0c // ldr q12, [x0, #240]
-	WORD $0x4e2fcdac // fmla v12.4s, v13.4s, v15.4s
-	WORD $0x3dc03c0d // ldr q13, [x0, #240]
-	WORD $0x4e29cd0d // fmla v13.4s, v8.4s, v9.4s
-	WORD $0x3dc04008 // ldr q8, [x0, #256]
-	WORD $0x4e32cd48 // fmla v8.4s, v10.4s, v18.4s
-	WORD $0x3dc0400a // ldr q10, [x0, #256]
-	WORD $0x4e25cd6a // fmla v10.4s, v11.4s, v5.4s
-	WORD $0x3dc0400b // ldr q11, [x0, #256]
-	WORD $0x4e2fcd8b // fmla v11.4s, v12.4s, v15.4s
-	WORD $0x3dc0400c // ldr q12, [x0, #256]
-	WORD $0x4e29cdac // fmla v12.4s, v13.4s, v9.4s
-	WORD $0x3dc0440d // ldr q13, [x0, #272]
-	WORD $0x4e32cd0d // fmla v13.4s, v8.4s, v18.4s
-	WORD $0x3dc04408 // ldr q8, [x0, #272]
-	WORD $0x4e25cd48 // fmla v8.4s, v10.4s, v5.4s
-	WORD $0x3dc0440a // ldr q10, [x0, #272]
-	WORD $0x4e2fcd6a // fmla v10.4s, v11.4s, v15.4s
-	WORD $0x3dc0440b // ldr q11, [x0, #272]
-	WORD $0x4e29cd8b // fmla v11.4s, v12.4s, v9.4s
-	WORD $0x3dc0480c // ldr q12, [x0, #288]
-	WORD $0x4e32cdac // fmla v12.4s, v13.4s, v18.4s
-	WORD $0x3dc0480d // ldr q13, [x0, #288]
-	WORD $0x4e25cd0d // fmla v13.4s, v8.4s, v5.4s
-	WORD $0x3dc04808 // ldr q8, [x0, #288]
-	WORD $0x4e2fcd48 // fmla v8.4s, v10.4s, v15.4s
-	WORD $0x3dc0480a // ldr q10, [x0, #288]
-	WORD $0x4e29cd6a // fmla v10.4s, v11.4s, v9.4s
-	WORD $0x3dc0340b // ldr q11, [x0, #208]
-	WORD $0x4e32cd8b // fmla v11.4s, v12.4s, v18.4s
-	WORD $0x3dc0340c // ldr q12, [x0, #208]
-	WORD $0x4e25cdac // fmla v12.4s, v13.4s, v5.4s
-	WORD $0x3dc0340d // ldr q13, [x0, #208]
-	WORD $0x4e2fcd0d // fmla v13.4s, v8.4s, v15.4s
-	WORD $0x3dc03408 // ldr q8, [x0, #208]
-	WORD $0x4e29cd48 // fmla v8.4s, v10.4s, v9.4s
+	WORD $0x3dc1240b // ldr q11, [x0, #1168]
+	WORD $0xad45340c // ldp q12, q13, [x0, #160]
+	WORD $0x4e2bceac // fmla v12.4s, v21.4s, v11.4s
+	WORD $0x4e2bccad // fmla v13.4s, v5.4s, v11.4s
+	WORD $0xad454808 // ldp q8, q18, [x0, #160]
+	WORD $0x4e2bcde8 // fmla v8.4s, v15.4s, v11.4s
+	WORD $0x4e2bcd32 // fmla v18.4s, v9.4s, v11.4s
+	WORD $0xad464c0b // ldp q11, q19, [x0, #192]
+	WORD $0x4e2cceab // fmla v11.4s, v21.4s, v12.4s
+	WORD $0x4e2dccb3 // fmla v19.4s, v5.4s, v13.4s
+	WORD $0xad46300d // ldp q13, q12, [x0, #192]
+	WORD $0x4e28cded // fmla v13.4s, v15.4s, v8.4s
+	WORD $0x4e32cd2c // fmla v12.4s, v9.4s, v18.4s
+	WORD $0xad472012 // ldp q18, q8, [x0, #224]
+	WORD $0x4e2bceb2 // fmla v18.4s, v21.4s, v11.4s
+	WORD $0x4e33cca8 // fmla v8.4s, v5.4s, v19.4s
+	WORD $0xad472c13 // ldp q19, q11, [x0, #224]
+	WORD $0x4e2dcdf3 // fmla v19.4s, v15.4s, v13.4s
+	WORD $0x4e2ccd2b // fmla v11.4s, v9.4s, v12.4s
+	WORD $0xad48340c // ldp q12, q13, [x0, #256]
+	WORD $0x4e32ceac // fmla v12.4s, v21.4s, v18.4s
+	WORD $0x4e28ccad // fmla v13.4s, v5.4s, v8.4s
+	WORD $0xad484808 // ldp q8, q18, [x0, #256]
+	WORD $0x4e33cde8 // fmla v8.4s, v15.4s, v19.4s
+	WORD $0x4e2bcd32 // fmla v18.4s, v9.4s, v11.4s
+	WORD $0xad494c0b // ldp q11, q19, [x0, #288]
+	WORD $0x4e2cceab // fmla v11.4s, v21.4s, v12.4s
+	WORD $0x4e2dccb3 // fmla v19.4s, v5.4s, v13.4s
+	WORD $0xad49300d // ldp q13, q12, [x0, #288]
+	WORD $0x4e28cded // fmla v13.4s, v15.4s, v8.4s
+	WORD $0x4e32cd2c // fmla v12.4s, v9.4s, v18.4s
 	WORD $0x6e2bdccb // fmul v11.4s, v6.4s, v11.4s
-	WORD $0x6e2cde0c // fmul v12.4s, v16.4s, v12.4s
+	WORD $0x6e33de13 // fmul v19.4s, v16.4s, v19.4s
 	WORD $0x6e2ddced // fmul v13.4s, v7.4s, v13.4s
-	WORD $0x6e28de28 // fmul v8.4s, v17.4s, v8.4s
-	WORD $0x6f00e40a // movi v10.2d, #0
-	WORD $0x4e2af421 // fmax v1.4s, v1.4s, v10.4s
+	WORD $0x6e2cde2c // fmul v12.4s, v17.4s, v12.4s
+	WORD $0x6f00e412 // movi v18.2d, #0
+	WORD $0x4e32f421 // fmax v1.4s, v1.4s, v18.4s
 	WORD $0x4e2bd42b // fadd v11.4s, v1.4s, v11.4s
-	WORD $0x4e2af442 // fmax v2.4s, v2.4s, v10.4s
-	WORD $0x4e2cd44c // fadd v12.4s, v2.4s, v12.4s
-	WORD $0x4e2af463 // fmax v3.4s, v3.4s, v10.4s
+	WORD $0x4e32f442 // fmax v2.4s, v2.4s, v18.4s
+	WORD $0x4e33d453 // fadd v19.4s, v2.4s, v19.4s
+	WORD $0x4e32f463 // fmax v3.4s, v3.4s, v18.4s
 	WORD $0x4e2dd46d // fadd v13.4s, v3.4s, v13.4s
-	WORD $0x4e2af484 // fmax v4.4s, v4.4s, v10.4s
-	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
-	WORD $0xad00304b // stp q11, q12, [x2, #0]
-	WORD $0xad01204d // stp q13, q8, [x2, #32]
+	WORD $0x4e32f484 // fmax v4.4s, v4.4s, v18.4s
+	WORD $0x4e2cd48c // fadd v12.4s, v4.4s, v12.4s
+	WORD $0xad004c4b // stp q11, q19, [x2, #0]
+	WORD $0xad01304d // stp q13, q12, [x2, #32]
 	ADD $64, R3, R3
 	ADD $64, R2, R2
 	SUBS $16, R1, R1
@@ -13726,19 +16313,19 @@ loop:
 // func siluGradNeon(n int, y, gy, x *float32): 17 vector registers, 5 general
 TEXT ·siluGradNeon(SB), NOSPLIT, $0-32
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD gy+16(FP), R3
 	MOVD x+24(FP), R4
 loop:
 	WORD $0xad400881 // ldp q1, q2, [x4, #0]
-	WORD $0x3dc03003 // ldr q3, [x0, #192]
+	WORD $0x3dc11c03 // ldr q3, [x0, #1136]
 	WORD $0x4ea31c23 // orr v3.16b, v1.16b, v3.16b
-	WORD $0x3dc03004 // ldr q4, [x0, #192]
+	WORD $0x3dc11c04 // ldr q4, [x0, #1136]
 	WORD $0x4ea41c44 // orr v4.16b, v2.16b, v4.16b
-	WORD $0x3dc00805 // ldr q5, [x0, #32]
-	WORD $0x3dc00c06 // ldr q6, [x0, #48]
+	WORD $0x3dc10805 // ldr q5, [x0, #1056]
+	WORD $0x3dc10c06 // ldr q6, [x0, #1072]
 	WORD $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD $0x4e25f484 // fmax v4.4s, v4.4s, v5.4s
 	WORD $0x4ea61cc5 // mov v5.16b, v6.16b
@@ -13753,36 +16340,31 @@ loop:
 	WORD $0x4fa05124 // fmls v4.4s, v9.4s, v0.s[1]
 	WORD $0x4f805903 // fmls v3.4s, v8.4s, v0.s[2]
 	WORD $0x4f805924 // fmls v4.4s, v9.4s, v0.s[2]
-	WORD $0x3dc01006 // ldr q6, [x0, #64]
-	WORD $0x3dc0140a // ldr q10, [x0, #80]
-	WORD $0x4e23ccca // fmla v10.4s, v6.4s, v3.4s
-	WORD $0x3dc0140b // ldr q11, [x0, #80]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc01806 // ldr q6, [x0, #96]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0180a // ldr q10, [x0, #96]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
-	WORD $0x3dc01c0b // ldr q11, [x0, #112]
-	WORD $0x4e23cccb // fmla v11.4s, v6.4s, v3.4s
-	WORD $0x3dc01c06 // ldr q6, [x0, #112]
-	WORD $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	WORD $0x3dc0200a // ldr q10, [x0, #128]
-	WORD $0x4e23cd6a // fmla v10.4s, v11.4s, v3.4s
-	WORD $0x3dc0200b // ldr q11, [x0, #128]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc02406 // ldr q6, [x0, #144]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0240a // ldr q10, [x0, #144]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
+	WORD $0x3dc11006 // ldr q6, [x0, #1088]
+	WORD $0xad402c0a // ldp q10, q11, [x0, #0]
+	WORD $0x4e26cc6a // fmla v10.4s, v3.4s, v6.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
+	WORD $0xad413006 // ldp q6, q12, [x0, #32]
+	WORD $0x4e2acc66 // fmla v6.4s, v3.4s, v10.4s
+	WORD $0x4e2bcc8c // fmla v12.4s, v4.4s, v11.4s
+	WORD $0xad42280b // ldp q11, q10, [x0, #64]
+	WORD $0x4e26cc6b // fmla v11.4s, v3.4s, v6.4s
+	WORD $0x4e2ccc8a // fmla v10.4s, v4.4s, v12.4s
+	WORD $0xad43180c // ldp q12, q6, [x0, #96]
+	WORD $0x4e2bcc6c // fmla v12.4s, v3.4s, v11.4s
+	WORD $0x4e2acc86 // fmla v6.4s, v4.4s, v10.4s
+	WORD $0xad442c0a // ldp q10, q11, [x0, #128]
+	WORD $0x4e2ccc6a // fmla v10.4s, v3.4s, v12.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
 	WORD $0x6e23dc68 // fmul v8.4s, v3.4s, v3.4s
-	WORD $0x4e28ccc3 // fmla v3.4s, v6.4s, v8.4s
-	WORD $0x3dc02806 // ldr q6, [x0, #160]
-	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e28cd43 // fmla v3.4s, v10.4s, v8.4s
+	WORD $0x3dc1140a // ldr q10, [x0, #1104]
+	WORD $0x4e23d54a // fadd v10.4s, v10.4s, v3.4s
 	WORD $0x6e24dc89 // fmul v9.4s, v4.4s, v4.4s
-	WORD $0x4e29cd44 // fmla v4.4s, v10.4s, v9.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e24d54a // fadd v10.4s, v10.4s, v4.4s
-	WORD $0x3dc02c04 // ldr q4, [x0, #176]
+	WORD $0x4e29cd64 // fmla v4.4s, v11.4s, v9.4s
+	WORD $0x3dc1140b // ldr q11, [x0, #1104]
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	WORD $0x3dc11804 // ldr q4, [x0, #1120]
 	WORD $0x4f3f04a9 // sshr v9.4s, v5.4s, #1
 	WORD $0x6ea984a5 // sub v5.4s, v5.4s, v9.4s
 	WORD $0x4f3f04e3 // sshr v3.4s, v7.4s, #1
@@ -13795,48 +16377,48 @@ loop:
 	WORD $0x4f375463 // shl v3.4s, v3.4s, #23
 	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
-	WORD $0x6e29dcc4 // fmul v4.4s, v6.4s, v9.4s
-	WORD $0x6e23dd4b // fmul v11.4s, v10.4s, v3.4s
+	WORD $0x6e29dd44 // fmul v4.4s, v10.4s, v9.4s
+	WORD $0x6e23dd66 // fmul v6.4s, v11.4s, v3.4s
 	WORD $0x6e25dc84 // fmul v4.4s, v4.4s, v5.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4f21042c // sshr v12.4s, v1.4s, #31
-	WORD $0x4eac1d8d // mov v13.16b, v12.16b
-	WORD $0x6e681ccd // bsl v13.16b, v6.16b, v8.16b
-	WORD $0x4f210446 // sshr v6.4s, v2.4s, #31
-	WORD $0x4ea61cce // mov v14.16b, v6.16b
-	WORD $0x6e681d4e // bsl v14.16b, v10.16b, v8.16b
-	WORD $0x4ea1d888 // frecpe v8.4s, v4.4s
-	WORD $0x4ea1d96a // frecpe v10.4s, v11.4s
-	WORD $0x4e28fc8f // frecps v15.4s, v4.4s, v8.4s
-	WORD $0x4e2afd70 // frecps v16.4s, v11.4s, v10.4s
-	WORD $0x6e2fdd08 // fmul v8.4s, v8.4s, v15.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4e28fc8f // frecps v15.4s, v4.4s, v8.4s
-	WORD $0x4e2afd70 // frecps v16.4s, v11.4s, v10.4s
-	WORD $0x6e2fdd08 // fmul v8.4s, v8.4s, v15.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x6e2ddd0d // fmul v13.4s, v8.4s, v13.4s
-	WORD $0x6e2edd4e // fmul v14.4s, v10.4s, v14.4s
+	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4f210428 // sshr v8.4s, v1.4s, #31
+	WORD $0x4ea81d0d // mov v13.16b, v8.16b
+	WORD $0x6e6c1d4d // bsl v13.16b, v10.16b, v12.16b
+	WORD $0x4f21044a // sshr v10.4s, v2.4s, #31
+	WORD $0x4eaa1d4e // mov v14.16b, v10.16b
+	WORD $0x6e6c1d6e // bsl v14.16b, v11.16b, v12.16b
+	WORD $0x4ea1d88c // frecpe v12.4s, v4.4s
+	WORD $0x4ea1d8cb // frecpe v11.4s, v6.4s
+	WORD $0x4e2cfc8f // frecps v15.4s, v4.4s, v12.4s
+	WORD $0x4e2bfcd0 // frecps v16.4s, v6.4s, v11.4s
+	WORD $0x6e2fdd8c // fmul v12.4s, v12.4s, v15.4s
+	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4e2cfc8f // frecps v15.4s, v4.4s, v12.4s
+	WORD $0x4e2bfcd0 // frecps v16.4s, v6.4s, v11.4s
+	WORD $0x6e2fdd8c // fmul v12.4s, v12.4s, v15.4s
+	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x6e2ddd8d // fmul v13.4s, v12.4s, v13.4s
+	WORD $0x6e2edd6e // fmul v14.4s, v11.4s, v14.4s
 	WORD $0x6e29ddb0 // fmul v16.4s, v13.4s, v9.4s
 	WORD $0x6e23ddc3 // fmul v3.4s, v14.4s, v3.4s
 	WORD $0x6e25de10 // fmul v16.4s, v16.4s, v5.4s
 	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
-	WORD $0x6eac1e0d // bit v13.16b, v16.16b, v12.16b
-	WORD $0x6ea61c6e // bit v14.16b, v3.16b, v6.16b
-	WORD $0x3dc02803 // ldr q3, [x0, #160]
+	WORD $0x6ea81e0d // bit v13.16b, v16.16b, v8.16b
+	WORD $0x6eaa1c6e // bit v14.16b, v3.16b, v10.16b
+	WORD $0x3dc11403 // ldr q3, [x0, #1104]
 	WORD $0x4ea31c70 // mov v16.16b, v3.16b
 	WORD $0x4eadd463 // fsub v3.4s, v3.4s, v13.4s
 	WORD $0x4eaed610 // fsub v16.4s, v16.4s, v14.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
 	WORD $0x6e30dc50 // fmul v16.4s, v2.4s, v16.4s
-	WORD $0x3dc02802 // ldr q2, [x0, #160]
+	WORD $0x3dc11402 // ldr q2, [x0, #1104]
 	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
-	WORD $0x3dc02802 // ldr q2, [x0, #160]
+	WORD $0x3dc11402 // ldr q2, [x0, #1104]
 	WORD $0x4e22d610 // fadd v16.4s, v16.4s, v2.4s
 	WORD $0x6e23dda3 // fmul v3.4s, v13.4s, v3.4s
 	WORD $0x6e30ddd0 // fmul v16.4s, v14.4s, v16.4s
@@ -13854,7 +16436,7 @@ loop:
 // func gateNeon(n int, y, x, z *float32): 15 vector registers, 5 general
 TEXT ·gateNeon(SB), NOSPLIT, $0-32
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD x+16(FP), R3
@@ -13864,12 +16446,12 @@ loop:
 	WORD $0xad401063 // ldp q3, q4, [x3, #0]
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
 	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
-	WORD $0x3dc03005 // ldr q5, [x0, #192]
+	WORD $0x3dc11c05 // ldr q5, [x0, #1136]
 	WORD $0x4ea51c25 // orr v5.16b, v1.16b, v5.16b
-	WORD $0x3dc03006 // ldr q6, [x0, #192]
+	WORD $0x3dc11c06 // ldr q6, [x0, #1136]
 	WORD $0x4ea61c46 // orr v6.16b, v2.16b, v6.16b
-	WORD $0x3dc00807 // ldr q7, [x0, #32]
-	WORD $0x3dc00c08 // ldr q8, [x0, #48]
+	WORD $0x3dc10807 // ldr q7, [x0, #1056]
+	WORD $0x3dc10c08 // ldr q8, [x0, #1072]
 	WORD $0x4e27f4a5 // fmax v5.4s, v5.4s, v7.4s
 	WORD $0x4e27f4c6 // fmax v6.4s, v6.4s, v7.4s
 	WORD $0x4ea81d07 // mov v7.16b, v8.16b
@@ -13884,36 +16466,31 @@ loop:
 	WORD $0x4fa05166 // fmls v6.4s, v11.4s, v0.s[1]
 	WORD $0x4f805945 // fmls v5.4s, v10.4s, v0.s[2]
 	WORD $0x4f805966 // fmls v6.4s, v11.4s, v0.s[2]
-	WORD $0x3dc01008 // ldr q8, [x0, #64]
-	WORD $0x3dc0140c // ldr q12, [x0, #80]
-	WORD $0x4e25cd0c // fmla v12.4s, v8.4s, v5.4s
-	WORD $0x3dc0140d // ldr q13, [x0, #80]
-	WORD $0x4e26cd0d // fmla v13.4s, v8.4s, v6.4s
-	WORD $0x3dc01808 // ldr q8, [x0, #96]
-	WORD $0x4e25cd88 // fmla v8.4s, v12.4s, v5.4s
-	WORD $0x3dc0180c // ldr q12, [x0, #96]
-	WORD $0x4e26cdac // fmla v12.4s, v13.4s, v6.4s
-	WORD $0x3dc01c0d // ldr q13, [x0, #112]
-	WORD $0x4e25cd0d // fmla v13.4s, v8.4s, v5.4s
-	WORD $0x3dc01c08 // ldr q8, [x0, #112]
-	WORD $0x4e26cd88 // fmla v8.4s, v12.4s, v6.4s
-	WORD $0x3dc0200c // ldr q12, [x0, #128]
-	WORD $0x4e25cdac // fmla v12.4s, v13.4s, v5.4s
-	WORD $0x3dc0200d // ldr q13, [x0, #128]
-	WORD $0x4e26cd0d // fmla v13.4s, v8.4s, v6.4s
-	WORD $0x3dc02408 // ldr q8, [x0, #144]
-	WORD $0x4e25cd88 // fmla v8.4s, v12.4s, v5.4s
-	WORD $0x3dc0240c // ldr q12, [x0, #144]
-	WORD $0x4e26cdac // fmla v12.4s, v13.4s, v6.4s
+	WORD $0x3dc11008 // ldr q8, [x0, #1088]
+	WORD $0xad40340c // ldp q12, q13, [x0, #0]
+	WORD $0x4e28ccac // fmla v12.4s, v5.4s, v8.4s
+	WORD $0x4e28cccd // fmla v13.4s, v6.4s, v8.4s
+	WORD $0xad413808 // ldp q8, q14, [x0, #32]
+	WORD $0x4e2ccca8 // fmla v8.4s, v5.4s, v12.4s
+	WORD $0x4e2dccce // fmla v14.4s, v6.4s, v13.4s
+	WORD $0xad42300d // ldp q13, q12, [x0, #64]
+	WORD $0x4e28ccad // fmla v13.4s, v5.4s, v8.4s
+	WORD $0x4e2ecccc // fmla v12.4s, v6.4s, v14.4s
+	WORD $0xad43200e // ldp q14, q8, [x0, #96]
+	WORD $0x4e2dccae // fmla v14.4s, v5.4s, v13.4s
+	WORD $0x4e2cccc8 // fmla v8.4s, v6.4s, v12.4s
+	WORD $0xad44340c // ldp q12, q13, [x0, #128]
+	WORD $0x4e2eccac // fmla v12.4s, v5.4s, v14.4s
+	WORD $0x4e28cccd // fmla v13.4s, v6.4s, v8.4s
 	WORD $0x6e25dcaa // fmul v10.4s, v5.4s, v5.4s
-	WORD $0x4e2acd05 // fmla v5.4s, v8.4s, v10.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	WORD $0x4e2acd85 // fmla v5.4s, v12.4s, v10.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e25d58c // fadd v12.4s, v12.4s, v5.4s
 	WORD $0x6e26dccb // fmul v11.4s, v6.4s, v6.4s
-	WORD $0x4e2bcd86 // fmla v6.4s, v12.4s, v11.4s
-	WORD $0x3dc0280c // ldr q12, [x0, #160]
-	WORD $0x4e26d58c // fadd v12.4s, v12.4s, v6.4s
-	WORD $0x3dc02c06 // ldr q6, [x0, #176]
+	WORD $0x4e2bcda6 // fmla v6.4s, v13.4s, v11.4s
+	WORD $0x3dc1140d // ldr q13, [x0, #1104]
+	WORD $0x4e26d5ad // fadd v13.4s, v13.4s, v6.4s
+	WORD $0x3dc11806 // ldr q6, [x0, #1120]
 	WORD $0x4f3f04eb // sshr v11.4s, v7.4s, #1
 	WORD $0x6eab84e7 // sub v7.4s, v7.4s, v11.4s
 	WORD $0x4f3f0525 // sshr v5.4s, v9.4s, #1
@@ -13926,41 +16503,41 @@ loop:
 	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
 	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
-	WORD $0x6e2bdd06 // fmul v6.4s, v8.4s, v11.4s
-	WORD $0x6e25dd8d // fmul v13.4s, v12.4s, v5.4s
+	WORD $0x6e2bdd86 // fmul v6.4s, v12.4s, v11.4s
+	WORD $0x6e25dda8 // fmul v8.4s, v13.4s, v5.4s
 	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
-	WORD $0x6e29ddad // fmul v13.4s, v13.4s, v9.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e2ad5ad // fadd v13.4s, v13.4s, v10.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4f21042a // sshr v10.4s, v1.4s, #31
-	WORD $0x6e23dd08 // fmul v8.4s, v8.4s, v3.4s
-	WORD $0x4eaa1d41 // mov v1.16b, v10.16b
-	WORD $0x6e631d01 // bsl v1.16b, v8.16b, v3.16b
-	WORD $0x4f210448 // sshr v8.4s, v2.4s, #31
-	WORD $0x6e24dd8c // fmul v12.4s, v12.4s, v4.4s
-	WORD $0x4ea81d03 // mov v3.16b, v8.16b
-	WORD $0x6e641d83 // bsl v3.16b, v12.16b, v4.16b
-	WORD $0x4ea1d8cc // frecpe v12.4s, v6.4s
-	WORD $0x4ea1d9a4 // frecpe v4.4s, v13.4s
-	WORD $0x4e2cfcc2 // frecps v2.4s, v6.4s, v12.4s
-	WORD $0x4e24fdae // frecps v14.4s, v13.4s, v4.4s
-	WORD $0x6e22dd8c // fmul v12.4s, v12.4s, v2.4s
-	WORD $0x6e2edc84 // fmul v4.4s, v4.4s, v14.4s
-	WORD $0x4e2cfcc2 // frecps v2.4s, v6.4s, v12.4s
-	WORD $0x4e24fdae // frecps v14.4s, v13.4s, v4.4s
-	WORD $0x6e22dd8c // fmul v12.4s, v12.4s, v2.4s
-	WORD $0x6e2edc84 // fmul v4.4s, v4.4s, v14.4s
-	WORD $0x6e21dd81 // fmul v1.4s, v12.4s, v1.4s
+	WORD $0x6e29dd08 // fmul v8.4s, v8.4s, v9.4s
+	WORD $0x3dc1140e // ldr q14, [x0, #1104]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x3dc1140e // ldr q14, [x0, #1104]
+	WORD $0x4e2ed508 // fadd v8.4s, v8.4s, v14.4s
+	WORD $0x3dc1140e // ldr q14, [x0, #1104]
+	WORD $0x4f21042e // sshr v14.4s, v1.4s, #31
+	WORD $0x6e23dd8c // fmul v12.4s, v12.4s, v3.4s
+	WORD $0x4eae1dc1 // mov v1.16b, v14.16b
+	WORD $0x6e631d81 // bsl v1.16b, v12.16b, v3.16b
+	WORD $0x4f21044c // sshr v12.4s, v2.4s, #31
+	WORD $0x6e24ddad // fmul v13.4s, v13.4s, v4.4s
+	WORD $0x4eac1d83 // mov v3.16b, v12.16b
+	WORD $0x6e641da3 // bsl v3.16b, v13.16b, v4.16b
+	WORD $0x4ea1d8cd // frecpe v13.4s, v6.4s
+	WORD $0x4ea1d904 // frecpe v4.4s, v8.4s
+	WORD $0x4e2dfcc2 // frecps v2.4s, v6.4s, v13.4s
+	WORD $0x4e24fd0a // frecps v10.4s, v8.4s, v4.4s
+	WORD $0x6e22ddad // fmul v13.4s, v13.4s, v2.4s
+	WORD $0x6e2adc84 // fmul v4.4s, v4.4s, v10.4s
+	WORD $0x4e2dfcc2 // frecps v2.4s, v6.4s, v13.4s
+	WORD $0x4e24fd0a // frecps v10.4s, v8.4s, v4.4s
+	WORD $0x6e22ddad // fmul v13.4s, v13.4s, v2.4s
+	WORD $0x6e2adc84 // fmul v4.4s, v4.4s, v10.4s
+	WORD $0x6e21dda1 // fmul v1.4s, v13.4s, v1.4s
 	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
-	WORD $0x6e2bdc2e // fmul v14.4s, v1.4s, v11.4s
+	WORD $0x6e2bdc2a // fmul v10.4s, v1.4s, v11.4s
 	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s
-	WORD $0x6e27ddce // fmul v14.4s, v14.4s, v7.4s
+	WORD $0x6e27dd4a // fmul v10.4s, v10.4s, v7.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	WORD $0x6eaa1dc1 // bit v1.16b, v14.16b, v10.16b
-	WORD $0x6ea81ca3 // bit v3.16b, v5.16b, v8.16b
+	WORD $0x6eae1d41 // bit v1.16b, v10.16b, v14.16b
+	WORD $0x6eac1ca3 // bit v3.16b, v5.16b, v12.16b
 	WORD $0xad000c41 // stp q1, q3, [x2, #0]
 	ADD $32, R4, R4
 	ADD $32, R3, R3
@@ -13972,7 +16549,7 @@ loop:
 // func addNeon(n int, y, x *float32): 8 vector registers, 3 general
 TEXT ·addNeon(SB), NOSPLIT, $0-24
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
 	MOVD x+16(FP), R2
@@ -13996,7 +16573,7 @@ loop:
 // func mulNeon(n int, y, a, b *float32): 8 vector registers, 4 general
 TEXT ·mulNeon(SB), NOSPLIT, $0-32
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
 	MOVD a+16(FP), R2
@@ -14022,7 +16599,7 @@ loop:
 // func mulAddNeon(n int, y, a, b *float32): 12 vector registers, 4 general
 TEXT ·mulAddNeon(SB), NOSPLIT, $0-32
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
 	MOVD a+16(FP), R2
@@ -14050,7 +16627,7 @@ loop:
 // func scaleShiftNeon(n int, y, x *float32, k, c float32): 7 vector registers, 3 general
 TEXT ·scaleShiftNeon(SB), NOSPLIT, $0-32
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	FMOVS k+24(FP), F0
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
 	FMOVS c+28(FP), F1
@@ -14080,7 +16657,7 @@ loop:
 // func scaleByNeon(n int, y, x, w *float32, s float32): 9 vector registers, 4 general
 TEXT ·scaleByNeon(SB), NOSPLIT, $0-36
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	FMOVS s+32(FP), F0
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
 	MOVD n+0(FP), R0
@@ -14112,7 +16689,7 @@ loop:
 // func rmsGradNeon(n int, dx, dy, x, w *float32, s, k float32): 14 vector registers, 5 general
 TEXT ·rmsGradNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	FMOVS s+40(FP), F0
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
 	FMOVS k+44(FP), F1
@@ -14156,7 +16733,7 @@ loop:
 // func mulAddScaledNeon(n int, y, a, b *float32, s float32): 13 vector registers, 4 general
 TEXT ·mulAddScaledNeon(SB), NOSPLIT, $0-36
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	FMOVS s+32(FP), F0
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
 	MOVD n+0(FP), R0
@@ -14190,7 +16767,7 @@ loop:
 // func dotNeon(n int, a, b *float32) float64: 14 vector registers, 3 general
 TEXT ·dotNeon(SB), NOSPLIT, $0-32
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -14241,7 +16818,7 @@ loop:
 // func dot3Neon(n int, a, b, c *float32) float64: 14 vector registers, 4 general
 TEXT ·dot3Neon(SB), NOSPLIT, $0-40
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -14300,7 +16877,7 @@ loop:
 // func maxNeon(n int, x *float32) float32: 8 vector registers, 2 general
 TEXT ·maxNeon(SB), NOSPLIT, $0-20
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD x+8(FP), R1
 	WORD $0xad400420 // ldp q0, q1, [x1, #0]
@@ -14322,10 +16899,10 @@ loop:
 	FMOVS F0, ret+16(FP)
 	RET
 
-// func expSumStoreNeon(n int, e, x *float32, shift float32) float32: 23 vector registers, 4 general
+// func expSumStoreNeon(n int, e, x *float32, shift float32) float32: 24 vector registers, 4 general
 TEXT ·expSumStoreNeon(SB), NOSPLIT, $0-36
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	FMOVS shift+24(FP), F1
 	WORD $0x4e040421 // dup v1.4s, v1.s[0]
 	MOVD n+0(FP), R1
@@ -14342,16 +16919,16 @@ loop:
 	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
 	WORD $0x4ea1d508 // fsub v8.4s, v8.4s, v1.4s
 	WORD $0x4ea1d529 // fsub v9.4s, v9.4s, v1.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf4c6 // fmin v6.4s, v6.4s, v10.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf4e7 // fmin v7.4s, v7.4s, v10.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf508 // fmin v8.4s, v8.4s, v10.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf529 // fmin v9.4s, v9.4s, v10.4s
-	WORD $0x3dc0080a // ldr q10, [x0, #32]
-	WORD $0x3dc00c0b // ldr q11, [x0, #48]
+	WORD $0x3dc1080a // ldr q10, [x0, #1056]
+	WORD $0x3dc10c0b // ldr q11, [x0, #1072]
 	WORD $0x4e2af4c6 // fmax v6.4s, v6.4s, v10.4s
 	WORD $0x4e2af4e7 // fmax v7.4s, v7.4s, v10.4s
 	WORD $0x4e2af508 // fmax v8.4s, v8.4s, v10.4s
@@ -14380,64 +16957,54 @@ loop:
 	WORD $0x4f805a07 // fmls v7.4s, v16.4s, v0.s[2]
 	WORD $0x4f805a28 // fmls v8.4s, v17.4s, v0.s[2]
 	WORD $0x4f805a49 // fmls v9.4s, v18.4s, v0.s[2]
-	WORD $0x3dc0100b // ldr q11, [x0, #64]
-	WORD $0x3dc01413 // ldr q19, [x0, #80]
-	WORD $0x4e26cd73 // fmla v19.4s, v11.4s, v6.4s
-	WORD $0x3dc01414 // ldr q20, [x0, #80]
-	WORD $0x4e27cd74 // fmla v20.4s, v11.4s, v7.4s
-	WORD $0x3dc01415 // ldr q21, [x0, #80]
-	WORD $0x4e28cd75 // fmla v21.4s, v11.4s, v8.4s
-	WORD $0x3dc01416 // ldr q22, [x0, #80]
-	WORD $0x4e29cd76 // fmla v22.4s, v11.4s, v9.4s
-	WORD $0x3dc0180b // ldr q11, [x0, #96]
-	WORD $0x4e26ce6b // fmla v11.4s, v19.4s, v6.4s
-	WORD $0x3dc01813 // ldr q19, [x0, #96]
-	WORD $0x4e27ce93 // fmla v19.4s, v20.4s, v7.4s
-	WORD $0x3dc01814 // ldr q20, [x0, #96]
-	WORD $0x4e28ceb4 // fmla v20.4s, v21.4s, v8.4s
-	WORD $0x3dc01815 // ldr q21, [x0, #96]
-	WORD $0x4e29ced5 // fmla v21.4s, v22.4s, v9.4s
-	WORD $0x3dc01c16 // ldr q22, [x0, #112]
-	WORD $0x4e26cd76 // fmla v22.4s, v11.4s, v6.4s
-	WORD $0x3dc01c0b // ldr q11, [x0, #112]
-	WORD $0x4e27ce6b // fmla v11.4s, v19.4s, v7.4s
-	WORD $0x3dc01c13 // ldr q19, [x0, #112]
-	WORD $0x4e28ce93 // fmla v19.4s, v20.4s, v8.4s
-	WORD $0x3dc01c14 // ldr q20, [x0, #112]
-	WORD $0x4e29ceb4 // fmla v20.4s, v21.4s, v9.4s
-	WORD $0x3dc02015 // ldr q21, [x0, #128]
-	WORD $0x4e26ced5 // fmla v21.4s, v22.4s, v6.4s
-	WORD $0x3dc02016 // ldr q22, [x0, #128]
-	WORD $0x4e27cd76 // fmla v22.4s, v11.4s, v7.4s
-	WORD $0x3dc0200b // ldr q11, [x0, #128]
-	WORD $0x4e28ce6b // fmla v11.4s, v19.4s, v8.4s
-	WORD $0x3dc02013 // ldr q19, [x0, #128]
-	WORD $0x4e29ce93 // fmla v19.4s, v20.4s, v9.4s
-	WORD $0x3dc02414 // ldr q20, [x0, #144]
-	WORD $0x4e26ceb4 // fmla v20.4s, v21.4s, v6.4s
-	WORD $0x3dc02415 // ldr q21, [x0, #144]
-	WORD $0x4e27ced5 // fmla v21.4s, v22.4s, v7.4s
-	WORD $0x3dc02416 // ldr q22, [x0, #144]
-	WORD $0x4e28cd76 // fmla v22.4s, v11.4s, v8.4s
-	WORD $0x3dc0240b // ldr q11, [x0, #144]
-	WORD $0x4e29ce6b // fmla v11.4s, v19.4s, v9.4s
+	WORD $0x3dc1100b // ldr q11, [x0, #1088]
+	WORD $0xad405013 // ldp q19, q20, [x0, #0]
+	WORD $0x4e2bccd3 // fmla v19.4s, v6.4s, v11.4s
+	WORD $0x4e2bccf4 // fmla v20.4s, v7.4s, v11.4s
+	WORD $0xad405815 // ldp q21, q22, [x0, #0]
+	WORD $0x4e2bcd15 // fmla v21.4s, v8.4s, v11.4s
+	WORD $0x4e2bcd36 // fmla v22.4s, v9.4s, v11.4s
+	WORD $0xad415c0b // ldp q11, q23, [x0, #32]
+	WORD $0x4e33cccb // fmla v11.4s, v6.4s, v19.4s
+	WORD $0x4e34ccf7 // fmla v23.4s, v7.4s, v20.4s
+	WORD $0xad414c14 // ldp q20, q19, [x0, #32]
+	WORD $0x4e35cd14 // fmla v20.4s, v8.4s, v21.4s
+	WORD $0x4e36cd33 // fmla v19.4s, v9.4s, v22.4s
+	WORD $0xad425416 // ldp q22, q21, [x0, #64]
+	WORD $0x4e2bccd6 // fmla v22.4s, v6.4s, v11.4s
+	WORD $0x4e37ccf5 // fmla v21.4s, v7.4s, v23.4s
+	WORD $0xad422c17 // ldp q23, q11, [x0, #64]
+	WORD $0x4e34cd17 // fmla v23.4s, v8.4s, v20.4s
+	WORD $0x4e33cd2b // fmla v11.4s, v9.4s, v19.4s
+	WORD $0xad435013 // ldp q19, q20, [x0, #96]
+	WORD $0x4e36ccd3 // fmla v19.4s, v6.4s, v22.4s
+	WORD $0x4e35ccf4 // fmla v20.4s, v7.4s, v21.4s
+	WORD $0xad435815 // ldp q21, q22, [x0, #96]
+	WORD $0x4e37cd15 // fmla v21.4s, v8.4s, v23.4s
+	WORD $0x4e2bcd36 // fmla v22.4s, v9.4s, v11.4s
+	WORD $0xad445c0b // ldp q11, q23, [x0, #128]
+	WORD $0x4e33cccb // fmla v11.4s, v6.4s, v19.4s
+	WORD $0x4e34ccf7 // fmla v23.4s, v7.4s, v20.4s
+	WORD $0xad444c14 // ldp q20, q19, [x0, #128]
+	WORD $0x4e35cd14 // fmla v20.4s, v8.4s, v21.4s
+	WORD $0x4e36cd33 // fmla v19.4s, v9.4s, v22.4s
 	WORD $0x6e26dccf // fmul v15.4s, v6.4s, v6.4s
-	WORD $0x4e2fce86 // fmla v6.4s, v20.4s, v15.4s
-	WORD $0x3dc02814 // ldr q20, [x0, #160]
-	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	WORD $0x4e2fcd66 // fmla v6.4s, v11.4s, v15.4s
+	WORD $0x3dc1140b // ldr q11, [x0, #1104]
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
 	WORD $0x6e27dcf0 // fmul v16.4s, v7.4s, v7.4s
-	WORD $0x4e30cea7 // fmla v7.4s, v21.4s, v16.4s
-	WORD $0x3dc02815 // ldr q21, [x0, #160]
-	WORD $0x4e27d6b5 // fadd v21.4s, v21.4s, v7.4s
+	WORD $0x4e30cee7 // fmla v7.4s, v23.4s, v16.4s
+	WORD $0x3dc11417 // ldr q23, [x0, #1104]
+	WORD $0x4e27d6f7 // fadd v23.4s, v23.4s, v7.4s
 	WORD $0x6e28dd11 // fmul v17.4s, v8.4s, v8.4s
-	WORD $0x4e31cec8 // fmla v8.4s, v22.4s, v17.4s
-	WORD $0x3dc02816 // ldr q22, [x0, #160]
-	WORD $0x4e28d6d6 // fadd v22.4s, v22.4s, v8.4s
+	WORD $0x4e31ce88 // fmla v8.4s, v20.4s, v17.4s
+	WORD $0x3dc11414 // ldr q20, [x0, #1104]
+	WORD $0x4e28d694 // fadd v20.4s, v20.4s, v8.4s
 	WORD $0x6e29dd32 // fmul v18.4s, v9.4s, v9.4s
-	WORD $0x4e32cd69 // fmla v9.4s, v11.4s, v18.4s
-	WORD $0x3dc0280b // ldr q11, [x0, #160]
-	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
-	WORD $0x3dc02c09 // ldr q9, [x0, #176]
+	WORD $0x4e32ce69 // fmla v9.4s, v19.4s, v18.4s
+	WORD $0x3dc11413 // ldr q19, [x0, #1104]
+	WORD $0x4e29d673 // fadd v19.4s, v19.4s, v9.4s
+	WORD $0x3dc11809 // ldr q9, [x0, #1120]
 	WORD $0x4f3f0552 // sshr v18.4s, v10.4s, #1
 	WORD $0x6eb2854a // sub v10.4s, v10.4s, v18.4s
 	WORD $0x4f3f0588 // sshr v8.4s, v12.4s, #1
@@ -14462,20 +17029,20 @@ loop:
 	WORD $0x4f37558c // shl v12.4s, v12.4s, #23
 	WORD $0x4f3755ad // shl v13.4s, v13.4s, #23
 	WORD $0x4f3755ce // shl v14.4s, v14.4s, #23
-	WORD $0x6e32de94 // fmul v20.4s, v20.4s, v18.4s
-	WORD $0x6e28deb5 // fmul v21.4s, v21.4s, v8.4s
-	WORD $0x6e31ded6 // fmul v22.4s, v22.4s, v17.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x6e2ade94 // fmul v20.4s, v20.4s, v10.4s
-	WORD $0x6e2cdeb5 // fmul v21.4s, v21.4s, v12.4s
-	WORD $0x6e2dded6 // fmul v22.4s, v22.4s, v13.4s
-	WORD $0x6e2edd6b // fmul v11.4s, v11.4s, v14.4s
-	WORD $0x4e22d682 // fadd v2.4s, v20.4s, v2.4s
-	WORD $0x4e23d6a3 // fadd v3.4s, v21.4s, v3.4s
-	WORD $0x4e24d6c4 // fadd v4.4s, v22.4s, v4.4s
-	WORD $0x4e25d565 // fadd v5.4s, v11.4s, v5.4s
-	WORD $0xad005454 // stp q20, q21, [x2, #0]
-	WORD $0xad012c56 // stp q22, q11, [x2, #32]
+	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
+	WORD $0x6e28def7 // fmul v23.4s, v23.4s, v8.4s
+	WORD $0x6e31de94 // fmul v20.4s, v20.4s, v17.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	WORD $0x6e2add6b // fmul v11.4s, v11.4s, v10.4s
+	WORD $0x6e2cdef7 // fmul v23.4s, v23.4s, v12.4s
+	WORD $0x6e2dde94 // fmul v20.4s, v20.4s, v13.4s
+	WORD $0x6e2ede73 // fmul v19.4s, v19.4s, v14.4s
+	WORD $0x4e22d562 // fadd v2.4s, v11.4s, v2.4s
+	WORD $0x4e23d6e3 // fadd v3.4s, v23.4s, v3.4s
+	WORD $0x4e24d684 // fadd v4.4s, v20.4s, v4.4s
+	WORD $0x4e25d665 // fadd v5.4s, v19.4s, v5.4s
+	WORD $0xad005c4b // stp q11, q23, [x2, #0]
+	WORD $0xad014c54 // stp q20, q19, [x2, #32]
 	ADD $64, R3, R3
 	ADD $64, R2, R2
 	SUBS $16, R1, R1
@@ -14488,10 +17055,10 @@ loop:
 	FMOVS F2, ret+32(FP)
 	RET
 
-// func expSumNeon(n int, x *float32, shift float32) float32: 23 vector registers, 3 general
+// func expSumNeon(n int, x *float32, shift float32) float32: 24 vector registers, 3 general
 TEXT ·expSumNeon(SB), NOSPLIT, $0-28
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	FMOVS shift+16(FP), F1
 	WORD $0x4e040421 // dup v1.4s, v1.s[0]
 	MOVD n+0(FP), R1
@@ -14507,16 +17074,16 @@ loop:
 	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
 	WORD $0x4ea1d508 // fsub v8.4s, v8.4s, v1.4s
 	WORD $0x4ea1d529 // fsub v9.4s, v9.4s, v1.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf4c6 // fmin v6.4s, v6.4s, v10.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf4e7 // fmin v7.4s, v7.4s, v10.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf508 // fmin v8.4s, v8.4s, v10.4s
-	WORD $0x3dc0040a // ldr q10, [x0, #16]
+	WORD $0x3dc1040a // ldr q10, [x0, #1040]
 	WORD $0x4eaaf529 // fmin v9.4s, v9.4s, v10.4s
-	WORD $0x3dc0080a // ldr q10, [x0, #32]
-	WORD $0x3dc00c0b // ldr q11, [x0, #48]
+	WORD $0x3dc1080a // ldr q10, [x0, #1056]
+	WORD $0x3dc10c0b // ldr q11, [x0, #1072]
 	WORD $0x4e2af4c6 // fmax v6.4s, v6.4s, v10.4s
 	WORD $0x4e2af4e7 // fmax v7.4s, v7.4s, v10.4s
 	WORD $0x4e2af508 // fmax v8.4s, v8.4s, v10.4s
@@ -14545,64 +17112,54 @@ loop:
 	WORD $0x4f805a07 // fmls v7.4s, v16.4s, v0.s[2]
 	WORD $0x4f805a28 // fmls v8.4s, v17.4s, v0.s[2]
 	WORD $0x4f805a49 // fmls v9.4s, v18.4s, v0.s[2]
-	WORD $0x3dc0100b // ldr q11, [x0, #64]
-	WORD $0x3dc01413 // ldr q19, [x0, #80]
-	WORD $0x4e26cd73 // fmla v19.4s, v11.4s, v6.4s
-	WORD $0x3dc01414 // ldr q20, [x0, #80]
-	WORD $0x4e27cd74 // fmla v20.4s, v11.4s, v7.4s
-	WORD $0x3dc01415 // ldr q21, [x0, #80]
-	WORD $0x4e28cd75 // fmla v21.4s, v11.4s, v8.4s
-	WORD $0x3dc01416 // ldr q22, [x0, #80]
-	WORD $0x4e29cd76 // fmla v22.4s, v11.4s, v9.4s
-	WORD $0x3dc0180b // ldr q11, [x0, #96]
-	WORD $0x4e26ce6b // fmla v11.4s, v19.4s, v6.4s
-	WORD $0x3dc01813 // ldr q19, [x0, #96]
-	WORD $0x4e27ce93 // fmla v19.4s, v20.4s, v7.4s
-	WORD $0x3dc01814 // ldr q20, [x0, #96]
-	WORD $0x4e28ceb4 // fmla v20.4s, v21.4s, v8.4s
-	WORD $0x3dc01815 // ldr q21, [x0, #96]
-	WORD $0x4e29ced5 // fmla v21.4s, v22.4s, v9.4s
-	WORD $0x3dc01c16 // ldr q22, [x0, #112]
-	WORD $0x4e26cd76 // fmla v22.4s, v11.4s, v6.4s
-	WORD $0x3dc01c0b // ldr q11, [x0, #112]
-	WORD $0x4e27ce6b // fmla v11.4s, v19.4s, v7.4s
-	WORD $0x3dc01c13 // ldr q19, [x0, #112]
-	WORD $0x4e28ce93 // fmla v19.4s, v20.4s, v8.4s
-	WORD $0x3dc01c14 // ldr q20, [x0, #112]
-	WORD $0x4e29ceb4 // fmla v20.4s, v21.4s, v9.4s
-	WORD $0x3dc02015 // ldr q21, [x0, #128]
-	WORD $0x4e26ced5 // fmla v21.4s, v22.4s, v6.4s
-	WORD $0x3dc02016 // ldr q22, [x0, #128]
-	WORD $0x4e27cd76 // fmla v22.4s, v11.4s, v7.4s
-	WORD $0x3dc0200b // ldr q11, [x0, #128]
-	WORD $0x4e28ce6b // fmla v11.4s, v19.4s, v8.4s
-	WORD $0x3dc02013 // ldr q19, [x0, #128]
-	WORD $0x4e29ce93 // fmla v19.4s, v20.4s, v9.4s
-	WORD $0x3dc02414 // ldr q20, [x0, #144]
-	WORD $0x4e26ceb4 // fmla v20.4s, v21.4s, v6.4s
-	WORD $0x3dc02415 // ldr q21, [x0, #144]
-	WORD $0x4e27ced5 // fmla v21.4s, v22.4s, v7.4s
-	WORD $0x3dc02416 // ldr q22, [x0, #144]
-	WORD $0x4e28cd76 // fmla v22.4s, v11.4s, v8.4s
-	WORD $0x3dc0240b // ldr q11, [x0, #144]
-	WORD $0x4e29ce6b // fmla v11.4s, v19.4s, v9.4s
+	WORD $0x3dc1100b // ldr q11, [x0, #1088]
+	WORD $0xad405013 // ldp q19, q20, [x0, #0]
+	WORD $0x4e2bccd3 // fmla v19.4s, v6.4s, v11.4s
+	WORD $0x4e2bccf4 // fmla v20.4s, v7.4s, v11.4s
+	WORD $0xad405815 // ldp q21, q22, [x0, #0]
+	WORD $0x4e2bcd15 // fmla v21.4s, v8.4s, v11.4s
+	WORD $0x4e2bcd36 // fmla v22.4s, v9.4s, v11.4s
+	WORD $0xad415c0b // ldp q11, q23, [x0, #32]
+	WORD $0x4e33cccb // fmla v11.4s, v6.4s, v19.4s
+	WORD $0x4e34ccf7 // fmla v23.4s, v7.4s, v20.4s
+	WORD $0xad414c14 // ldp q20, q19, [x0, #32]
+	WORD $0x4e35cd14 // fmla v20.4s, v8.4s, v21.4s
+	WORD $0x4e36cd33 // fmla v19.4s, v9.4s, v22.4s
+	WORD $0xad425416 // ldp q22, q21, [x0, #64]
+	WORD $0x4e2bccd6 // fmla v22.4s, v6.4s, v11.4s
+	WORD $0x4e37ccf5 // fmla v21.4s, v7.4s, v23.4s
+	WORD $0xad422c17 // ldp q23, q11, [x0, #64]
+	WORD $0x4e34cd17 // fmla v23.4s, v8.4s, v20.4s
+	WORD $0x4e33cd2b // fmla v11.4s, v9.4s, v19.4s
+	WORD $0xad435013 // ldp q19, q20, [x0, #96]
+	WORD $0x4e36ccd3 // fmla v19.4s, v6.4s, v22.4s
+	WORD $0x4e35ccf4 // fmla v20.4s, v7.4s, v21.4s
+	WORD $0xad435815 // ldp q21, q22, [x0, #96]
+	WORD $0x4e37cd15 // fmla v21.4s, v8.4s, v23.4s
+	WORD $0x4e2bcd36 // fmla v22.4s, v9.4s, v11.4s
+	WORD $0xad445c0b // ldp q11, q23, [x0, #128]
+	WORD $0x4e33cccb // fmla v11.4s, v6.4s, v19.4s
+	WORD $0x4e34ccf7 // fmla v23.4s, v7.4s, v20.4s
+	WORD $0xad444c14 // ldp q20, q19, [x0, #128]
+	WORD $0x4e35cd14 // fmla v20.4s, v8.4s, v21.4s
+	WORD $0x4e36cd33 // fmla v19.4s, v9.4s, v22.4s
 	WORD $0x6e26dccf // fmul v15.4s, v6.4s, v6.4s
-	WORD $0x4e2fce86 // fmla v6.4s, v20.4s, v15.4s
-	WORD $0x3dc02814 // ldr q20, [x0, #160]
-	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	WORD $0x4e2fcd66 // fmla v6.4s, v11.4s, v15.4s
+	WORD $0x3dc1140b // ldr q11, [x0, #1104]
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
 	WORD $0x6e27dcf0 // fmul v16.4s, v7.4s, v7.4s
-	WORD $0x4e30cea7 // fmla v7.4s, v21.4s, v16.4s
-	WORD $0x3dc02815 // ldr q21, [x0, #160]
-	WORD $0x4e27d6b5 // fadd v21.4s, v21.4s, v7.4s
+	WORD $0x4e30cee7 // fmla v7.4s, v23.4s, v16.4s
+	WORD $0x3dc11417 // ldr q23, [x0, #1104]
+	WORD $0x4e27d6f7 // fadd v23.4s, v23.4s, v7.4s
 	WORD $0x6e28dd11 // fmul v17.4s, v8.4s, v8.4s
-	WORD $0x4e31cec8 // fmla v8.4s, v22.4s, v17.4s
-	WORD $0x3dc02816 // ldr q22, [x0, #160]
-	WORD $0x4e28d6d6 // fadd v22.4s, v22.4s, v8.4s
+	WORD $0x4e31ce88 // fmla v8.4s, v20.4s, v17.4s
+	WORD $0x3dc11414 // ldr q20, [x0, #1104]
+	WORD $0x4e28d694 // fadd v20.4s, v20.4s, v8.4s
 	WORD $0x6e29dd32 // fmul v18.4s, v9.4s, v9.4s
-	WORD $0x4e32cd69 // fmla v9.4s, v11.4s, v18.4s
-	WORD $0x3dc0280b // ldr q11, [x0, #160]
-	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
-	WORD $0x3dc02c09 // ldr q9, [x0, #176]
+	WORD $0x4e32ce69 // fmla v9.4s, v19.4s, v18.4s
+	WORD $0x3dc11413 // ldr q19, [x0, #1104]
+	WORD $0x4e29d673 // fadd v19.4s, v19.4s, v9.4s
+	WORD $0x3dc11809 // ldr q9, [x0, #1120]
 	WORD $0x4f3f0552 // sshr v18.4s, v10.4s, #1
 	WORD $0x6eb2854a // sub v10.4s, v10.4s, v18.4s
 	WORD $0x4f3f0588 // sshr v8.4s, v12.4s, #1
@@ -14627,18 +17184,18 @@ loop:
 	WORD $0x4f37558c // shl v12.4s, v12.4s, #23
 	WORD $0x4f3755ad // shl v13.4s, v13.4s, #23
 	WORD $0x4f3755ce // shl v14.4s, v14.4s, #23
-	WORD $0x6e32de94 // fmul v20.4s, v20.4s, v18.4s
-	WORD $0x6e28deb5 // fmul v21.4s, v21.4s, v8.4s
-	WORD $0x6e31ded6 // fmul v22.4s, v22.4s, v17.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x6e2ade94 // fmul v20.4s, v20.4s, v10.4s
-	WORD $0x6e2cdeb5 // fmul v21.4s, v21.4s, v12.4s
-	WORD $0x6e2dded6 // fmul v22.4s, v22.4s, v13.4s
-	WORD $0x6e2edd6b // fmul v11.4s, v11.4s, v14.4s
-	WORD $0x4e22d682 // fadd v2.4s, v20.4s, v2.4s
-	WORD $0x4e23d6a3 // fadd v3.4s, v21.4s, v3.4s
-	WORD $0x4e24d6c4 // fadd v4.4s, v22.4s, v4.4s
-	WORD $0x4e25d565 // fadd v5.4s, v11.4s, v5.4s
+	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
+	WORD $0x6e28def7 // fmul v23.4s, v23.4s, v8.4s
+	WORD $0x6e31de94 // fmul v20.4s, v20.4s, v17.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	WORD $0x6e2add6b // fmul v11.4s, v11.4s, v10.4s
+	WORD $0x6e2cdef7 // fmul v23.4s, v23.4s, v12.4s
+	WORD $0x6e2dde94 // fmul v20.4s, v20.4s, v13.4s
+	WORD $0x6e2ede73 // fmul v19.4s, v19.4s, v14.4s
+	WORD $0x4e22d562 // fadd v2.4s, v11.4s, v2.4s
+	WORD $0x4e23d6e3 // fadd v3.4s, v23.4s, v3.4s
+	WORD $0x4e24d684 // fadd v4.4s, v20.4s, v4.4s
+	WORD $0x4e25d665 // fadd v5.4s, v19.4s, v5.4s
 	ADD $64, R2, R2
 	SUBS $16, R1, R1
 	BGT loop
@@ -14653,7 +17210,7 @@ loop:
 // func conv4Neon(n int, y, b, w, x0, x1, x2, x3 *float32, ldw int): 12 vector registers, 11 general
 TEXT ·conv4Neon(SB), NOSPLIT, $0-72
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD y+8(FP), R1
 	MOVD b+16(FP), R2
@@ -14721,7 +17278,7 @@ loop:
 // func convGrad4Neon(n int, gy, w, x0, x1, x2, x3 *float32, ldw int): 12 vector registers, 10 general
 TEXT ·convGrad4Neon(SB), NOSPLIT, $0-64
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD gy+8(FP), R1
 	MOVD w+16(FP), R2
@@ -14793,7 +17350,7 @@ loop:
 // func adamwNeon(n int, w, gy, m, v, k *float32): 21 vector registers, 6 general
 TEXT ·adamwNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD n+0(FP), R0
 	MOVD w+8(FP), R1
 	MOVD gy+16(FP), R2
@@ -14893,7 +17450,7 @@ loop:
 	BGT loop
 	RET
 
-// func scanForward8Neon(p *byte): 29 vector registers, 9 general
+// func scanForward8Neon(p *byte): 30 vector registers, 9 general
 TEXT ·scanForward8Neon(SB), NOSPLIT, $0-8
 	MOVD $·neonConsts(SB), R0
 	MOVD p+0(FP), R1
@@ -14905,16 +17462,12 @@ TEXT ·scanForward8Neon(SB), NOSPLIT, $0-8
 	MOVD 40(R1), R7
 	MOVD 48(R1), R8
 	MOVD 56(R1), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
-	WORD $0x3dc00421 // ldr q1, [x1, #16]
-	WORD $0x3dc00822 // ldr q2, [x1, #32]
-	WORD $0x3dc00c23 // ldr q3, [x1, #48]
-	WORD $0x3dc01024 // ldr q4, [x1, #64]
-	WORD $0x3dc01425 // ldr q5, [x1, #80]
-	WORD $0x3dc01826 // ldr q6, [x1, #96]
-	WORD $0x3dc01c27 // ldr q7, [x1, #112]
-	WORD $0x3dc04c08 // ldr q8, [x0, #304]
-	WORD $0x3dc00c09 // ldr q9, [x0, #48]
+	WORD $0xad400420 // ldp q0, q1, [x1, #0]
+	WORD $0xad410c22 // ldp q2, q3, [x1, #32]
+	WORD $0xad421424 // ldp q4, q5, [x1, #64]
+	WORD $0xad431c26 // ldp q6, q7, [x1, #96]
+	WORD $0x3dc12808 // ldr q8, [x0, #1184]
+	WORD $0x3dc10c09 // ldr q9, [x0, #1072]
 row:
 	WORD $0x3dc0006a // ldr q10, [x3, #0]
 	WORD $0x3dc0406b // ldr q11, [x3, #256]
@@ -14922,13 +17475,11 @@ row:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x3dc0008e // ldr q14, [x4, #0]
 	WORD $0x3dc000af // ldr q15, [x5, #0]
-	WORD $0x3dc00110 // ldr q16, [x8, #0]
+	WORD $0xad404510 // ldp q16, q17, [x8, #0]
+	WORD $0xad414d12 // ldp q18, q19, [x8, #32]
 	WORD $0x6e2ade10 // fmul v16.4s, v16.4s, v10.4s
-	WORD $0x3dc00511 // ldr q17, [x8, #16]
 	WORD $0x6e2ade31 // fmul v17.4s, v17.4s, v10.4s
-	WORD $0x3dc00912 // ldr q18, [x8, #32]
 	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
-	WORD $0x3dc00d13 // ldr q19, [x8, #48]
 	WORD $0x6e2ade73 // fmul v19.4s, v19.4s, v10.4s
 	WORD $0x4e28f610 // fmax v16.4s, v16.4s, v8.4s
 	WORD $0x4e28f631 // fmax v17.4s, v17.4s, v8.4s
@@ -14946,59 +17497,49 @@ row:
 	WORD $0x4eb9d631 // fsub v17.4s, v17.4s, v25.4s
 	WORD $0x4ebad652 // fsub v18.4s, v18.4s, v26.4s
 	WORD $0x4ebbd673 // fsub v19.4s, v19.4s, v27.4s
-	WORD $0x3dc0501b // ldr q27, [x0, #320]
-	WORD $0x3dc0541a // ldr q26, [x0, #336]
-	WORD $0x4e30cf7a // fmla v26.4s, v27.4s, v16.4s
-	WORD $0x3dc05419 // ldr q25, [x0, #336]
-	WORD $0x4e31cf79 // fmla v25.4s, v27.4s, v17.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e32cf78 // fmla v24.4s, v27.4s, v18.4s
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e33cf7c // fmla v28.4s, v27.4s, v19.4s
-	WORD $0x3dc0581b // ldr q27, [x0, #352]
-	WORD $0x4e30cf5b // fmla v27.4s, v26.4s, v16.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e31cf3a // fmla v26.4s, v25.4s, v17.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x4e32cf19 // fmla v25.4s, v24.4s, v18.4s
-	WORD $0x3dc05818 // ldr q24, [x0, #352]
-	WORD $0x4e33cf98 // fmla v24.4s, v28.4s, v19.4s
-	WORD $0x3dc05c1c // ldr q28, [x0, #368]
-	WORD $0x4e30cf7c // fmla v28.4s, v27.4s, v16.4s
-	WORD $0x3dc05c1b // ldr q27, [x0, #368]
-	WORD $0x4e31cf5b // fmla v27.4s, v26.4s, v17.4s
-	WORD $0x3dc05c1a // ldr q26, [x0, #368]
-	WORD $0x4e32cf3a // fmla v26.4s, v25.4s, v18.4s
-	WORD $0x3dc05c19 // ldr q25, [x0, #368]
-	WORD $0x4e33cf19 // fmla v25.4s, v24.4s, v19.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e30cf98 // fmla v24.4s, v28.4s, v16.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e31cf7c // fmla v28.4s, v27.4s, v17.4s
-	WORD $0x3dc0601b // ldr q27, [x0, #384]
-	WORD $0x4e32cf5b // fmla v27.4s, v26.4s, v18.4s
-	WORD $0x3dc0601a // ldr q26, [x0, #384]
-	WORD $0x4e33cf3a // fmla v26.4s, v25.4s, v19.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e30cf19 // fmla v25.4s, v24.4s, v16.4s
-	WORD $0x3dc02818 // ldr q24, [x0, #160]
-	WORD $0x4e31cf98 // fmla v24.4s, v28.4s, v17.4s
-	WORD $0x3dc0281c // ldr q28, [x0, #160]
-	WORD $0x4e32cf7c // fmla v28.4s, v27.4s, v18.4s
-	WORD $0x3dc0281b // ldr q27, [x0, #160]
-	WORD $0x4e33cf5b // fmla v27.4s, v26.4s, v19.4s
+	WORD $0x3dc12c1b // ldr q27, [x0, #1200]
+	WORD $0xad4a641a // ldp q26, q25, [x0, #320]
+	WORD $0x4e3bce1a // fmla v26.4s, v16.4s, v27.4s
+	WORD $0x4e3bce39 // fmla v25.4s, v17.4s, v27.4s
+	WORD $0xad4a7018 // ldp q24, q28, [x0, #320]
+	WORD $0x4e3bce58 // fmla v24.4s, v18.4s, v27.4s
+	WORD $0x4e3bce7c // fmla v28.4s, v19.4s, v27.4s
+	WORD $0xad4b741b // ldp q27, q29, [x0, #352]
+	WORD $0x4e3ace1b // fmla v27.4s, v16.4s, v26.4s
+	WORD $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	WORD $0xad4b6819 // ldp q25, q26, [x0, #352]
+	WORD $0x4e38ce59 // fmla v25.4s, v18.4s, v24.4s
+	WORD $0x4e3cce7a // fmla v26.4s, v19.4s, v28.4s
+	WORD $0xad4c601c // ldp q28, q24, [x0, #384]
+	WORD $0x4e3bce1c // fmla v28.4s, v16.4s, v27.4s
+	WORD $0x4e3dce38 // fmla v24.4s, v17.4s, v29.4s
+	WORD $0xad4c6c1d // ldp q29, q27, [x0, #384]
+	WORD $0x4e39ce5d // fmla v29.4s, v18.4s, v25.4s
+	WORD $0x4e3ace7b // fmla v27.4s, v19.4s, v26.4s
+	WORD $0xad4d641a // ldp q26, q25, [x0, #416]
+	WORD $0x4e3cce1a // fmla v26.4s, v16.4s, v28.4s
+	WORD $0x4e38ce39 // fmla v25.4s, v17.4s, v24.4s
+	WORD $0xad4d7018 // ldp q24, q28, [x0, #416]
+	WORD $0x4e3dce58 // fmla v24.4s, v18.4s, v29.4s
+	WORD $0x4e3bce7c // fmla v28.4s, v19.4s, v27.4s
+	WORD $0xad4e741b // ldp q27, q29, [x0, #448]
+	WORD $0x4e3ace1b // fmla v27.4s, v16.4s, v26.4s
+	WORD $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	WORD $0xad4e6819 // ldp q25, q26, [x0, #448]
+	WORD $0x4e38ce59 // fmla v25.4s, v18.4s, v24.4s
+	WORD $0x4e3cce7a // fmla v26.4s, v19.4s, v28.4s
 	WORD $0x4f375694 // shl v20.4s, v20.4s, #23
-	WORD $0x4eb48739 // add v25.4s, v25.4s, v20.4s
+	WORD $0x4eb4877b // add v27.4s, v27.4s, v20.4s
 	WORD $0x4f3756b5 // shl v21.4s, v21.4s, #23
-	WORD $0x4eb58718 // add v24.4s, v24.4s, v21.4s
+	WORD $0x4eb587bd // add v29.4s, v29.4s, v21.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
-	WORD $0x4eb6879c // add v28.4s, v28.4s, v22.4s
+	WORD $0x4eb68739 // add v25.4s, v25.4s, v22.4s
 	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
-	WORD $0x4eb7877b // add v27.4s, v27.4s, v23.4s
-	WORD $0x6e39dc00 // fmul v0.4s, v0.4s, v25.4s
-	WORD $0x6e38dc21 // fmul v1.4s, v1.4s, v24.4s
-	WORD $0x6e3cdc42 // fmul v2.4s, v2.4s, v28.4s
-	WORD $0x6e3bdc63 // fmul v3.4s, v3.4s, v27.4s
+	WORD $0x4eb7875a // add v26.4s, v26.4s, v23.4s
+	WORD $0x6e3bdc00 // fmul v0.4s, v0.4s, v27.4s
+	WORD $0x6e3ddc21 // fmul v1.4s, v1.4s, v29.4s
+	WORD $0x6e39dc42 // fmul v2.4s, v2.4s, v25.4s
+	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
 	WORD $0x4f8e1160 // fmla v0.4s, v11.4s, v14.s[0]
 	WORD $0x4fae1161 // fmla v1.4s, v11.4s, v14.s[1]
 	WORD $0x4f8e1962 // fmla v2.4s, v11.4s, v14.s[2]
@@ -15007,93 +17548,81 @@ row:
 	WORD $0x4faf102d // fmla v13.4s, v1.4s, v15.s[1]
 	WORD $0x4f8f184c // fmla v12.4s, v2.4s, v15.s[2]
 	WORD $0x4faf186d // fmla v13.4s, v3.4s, v15.s[3]
-	WORD $0x3dc0049b // ldr q27, [x4, #16]
-	WORD $0x3dc004bc // ldr q28, [x5, #16]
-	WORD $0x3dc01118 // ldr q24, [x8, #64]
+	WORD $0x3dc0049a // ldr q26, [x4, #16]
+	WORD $0x3dc004b9 // ldr q25, [x5, #16]
+	WORD $0xad426d1d // ldp q29, q27, [x8, #64]
+	WORD $0xad43611c // ldp q28, q24, [x8, #96]
+	WORD $0x6e2adfbd // fmul v29.4s, v29.4s, v10.4s
+	WORD $0x6e2adf7b // fmul v27.4s, v27.4s, v10.4s
+	WORD $0x6e2adf9c // fmul v28.4s, v28.4s, v10.4s
 	WORD $0x6e2adf18 // fmul v24.4s, v24.4s, v10.4s
-	WORD $0x3dc01519 // ldr q25, [x8, #80]
-	WORD $0x6e2adf39 // fmul v25.4s, v25.4s, v10.4s
-	WORD $0x3dc0191a // ldr q26, [x8, #96]
-	WORD $0x6e2adf5a // fmul v26.4s, v26.4s, v10.4s
-	WORD $0x3dc01d17 // ldr q23, [x8, #112]
-	WORD $0x6e2adef7 // fmul v23.4s, v23.4s, v10.4s
+	WORD $0x4e28f7bd // fmax v29.4s, v29.4s, v8.4s
+	WORD $0x4e28f77b // fmax v27.4s, v27.4s, v8.4s
+	WORD $0x4e28f79c // fmax v28.4s, v28.4s, v8.4s
 	WORD $0x4e28f718 // fmax v24.4s, v24.4s, v8.4s
-	WORD $0x4e28f739 // fmax v25.4s, v25.4s, v8.4s
-	WORD $0x4e28f75a // fmax v26.4s, v26.4s, v8.4s
-	WORD $0x4e28f6f7 // fmax v23.4s, v23.4s, v8.4s
-	WORD $0x4e29d70a // fadd v10.4s, v24.4s, v9.4s
-	WORD $0x4e29d736 // fadd v22.4s, v25.4s, v9.4s
-	WORD $0x4e29d755 // fadd v21.4s, v26.4s, v9.4s
-	WORD $0x4e29d6f4 // fadd v20.4s, v23.4s, v9.4s
-	WORD $0x4ea9d553 // fsub v19.4s, v10.4s, v9.4s
-	WORD $0x4ea9d6cf // fsub v15.4s, v22.4s, v9.4s
-	WORD $0x4ea9d6ae // fsub v14.4s, v21.4s, v9.4s
-	WORD $0x4ea9d692 // fsub v18.4s, v20.4s, v9.4s
-	WORD $0x4eb3d718 // fsub v24.4s, v24.4s, v19.4s
-	WORD $0x4eafd739 // fsub v25.4s, v25.4s, v15.4s
-	WORD $0x4eaed75a // fsub v26.4s, v26.4s, v14.4s
-	WORD $0x4eb2d6f7 // fsub v23.4s, v23.4s, v18.4s
-	WORD $0x3dc05012 // ldr q18, [x0, #320]
-	WORD $0x3dc0540e // ldr q14, [x0, #336]
-	WORD $0x4e38ce4e // fmla v14.4s, v18.4s, v24.4s
-	WORD $0x3dc0540f // ldr q15, [x0, #336]
-	WORD $0x4e39ce4f // fmla v15.4s, v18.4s, v25.4s
-	WORD $0x3dc05413 // ldr q19, [x0, #336]
-	WORD $0x4e3ace53 // fmla v19.4s, v18.4s, v26.4s
-	WORD $0x3dc05411 // ldr q17, [x0, #336]
-	WORD $0x4e37ce51 // fmla v17.4s, v18.4s, v23.4s
-	WORD $0x3dc05812 // ldr q18, [x0, #352]
-	WORD $0x4e38cdd2 // fmla v18.4s, v14.4s, v24.4s
-	WORD $0x3dc0580e // ldr q14, [x0, #352]
-	WORD $0x4e39cdee // fmla v14.4s, v15.4s, v25.4s
-	WORD $0x3dc0580f // ldr q15, [x0, #352]
-	WORD $0x4e3ace6f // fmla v15.4s, v19.4s, v26.4s
-	WORD $0x3dc05813 // ldr q19, [x0, #352]
-	WORD $0x4e37ce33 // fmla v19.4s, v17.4s, v23.4s
-	WORD $0x3dc05c11 // ldr q17, [x0, #368]
-	WORD $0x4e38ce51 // fmla v17.4s, v18.4s, v24.4s
-	WORD $0x3dc05c12 // ldr q18, [x0, #368]
-	WORD $0x4e39cdd2 // fmla v18.4s, v14.4s, v25.4s
-	WORD $0x3dc05c0e // ldr q14, [x0, #368]
-	WORD $0x4e3acdee // fmla v14.4s, v15.4s, v26.4s
-	WORD $0x3dc05c0f // ldr q15, [x0, #368]
-	WORD $0x4e37ce6f // fmla v15.4s, v19.4s, v23.4s
-	WORD $0x3dc06013 // ldr q19, [x0, #384]
-	WORD $0x4e38ce33 // fmla v19.4s, v17.4s, v24.4s
-	WORD $0x3dc06011 // ldr q17, [x0, #384]
-	WORD $0x4e39ce51 // fmla v17.4s, v18.4s, v25.4s
-	WORD $0x3dc06012 // ldr q18, [x0, #384]
-	WORD $0x4e3acdd2 // fmla v18.4s, v14.4s, v26.4s
-	WORD $0x3dc0600e // ldr q14, [x0, #384]
-	WORD $0x4e37cdee // fmla v14.4s, v15.4s, v23.4s
-	WORD $0x3dc0280f // ldr q15, [x0, #160]
-	WORD $0x4e38ce6f // fmla v15.4s, v19.4s, v24.4s
-	WORD $0x3dc02813 // ldr q19, [x0, #160]
-	WORD $0x4e39ce33 // fmla v19.4s, v17.4s, v25.4s
-	WORD $0x3dc02811 // ldr q17, [x0, #160]
-	WORD $0x4e3ace51 // fmla v17.4s, v18.4s, v26.4s
-	WORD $0x3dc02812 // ldr q18, [x0, #160]
-	WORD $0x4e37cdd2 // fmla v18.4s, v14.4s, v23.4s
+	WORD $0x4e29d7aa // fadd v10.4s, v29.4s, v9.4s
+	WORD $0x4e29d777 // fadd v23.4s, v27.4s, v9.4s
+	WORD $0x4e29d796 // fadd v22.4s, v28.4s, v9.4s
+	WORD $0x4e29d715 // fadd v21.4s, v24.4s, v9.4s
+	WORD $0x4ea9d554 // fsub v20.4s, v10.4s, v9.4s
+	WORD $0x4ea9d6f3 // fsub v19.4s, v23.4s, v9.4s
+	WORD $0x4ea9d6d2 // fsub v18.4s, v22.4s, v9.4s
+	WORD $0x4ea9d6af // fsub v15.4s, v21.4s, v9.4s
+	WORD $0x4eb4d7bd // fsub v29.4s, v29.4s, v20.4s
+	WORD $0x4eb3d77b // fsub v27.4s, v27.4s, v19.4s
+	WORD $0x4eb2d79c // fsub v28.4s, v28.4s, v18.4s
+	WORD $0x4eafd718 // fsub v24.4s, v24.4s, v15.4s
+	WORD $0x3dc12c0f // ldr q15, [x0, #1200]
+	WORD $0xad4a4c12 // ldp q18, q19, [x0, #320]
+	WORD $0x4e2fcfb2 // fmla v18.4s, v29.4s, v15.4s
+	WORD $0x4e2fcf73 // fmla v19.4s, v27.4s, v15.4s
+	WORD $0xad4a3814 // ldp q20, q14, [x0, #320]
+	WORD $0x4e2fcf94 // fmla v20.4s, v28.4s, v15.4s
+	WORD $0x4e2fcf0e // fmla v14.4s, v24.4s, v15.4s
+	WORD $0xad4b440f // ldp q15, q17, [x0, #352]
+	WORD $0x4e32cfaf // fmla v15.4s, v29.4s, v18.4s
+	WORD $0x4e33cf71 // fmla v17.4s, v27.4s, v19.4s
+	WORD $0xad4b4813 // ldp q19, q18, [x0, #352]
+	WORD $0x4e34cf93 // fmla v19.4s, v28.4s, v20.4s
+	WORD $0x4e2ecf12 // fmla v18.4s, v24.4s, v14.4s
+	WORD $0xad4c500e // ldp q14, q20, [x0, #384]
+	WORD $0x4e2fcfae // fmla v14.4s, v29.4s, v15.4s
+	WORD $0x4e31cf74 // fmla v20.4s, v27.4s, v17.4s
+	WORD $0xad4c3c11 // ldp q17, q15, [x0, #384]
+	WORD $0x4e33cf91 // fmla v17.4s, v28.4s, v19.4s
+	WORD $0x4e32cf0f // fmla v15.4s, v24.4s, v18.4s
+	WORD $0xad4d4c12 // ldp q18, q19, [x0, #416]
+	WORD $0x4e2ecfb2 // fmla v18.4s, v29.4s, v14.4s
+	WORD $0x4e34cf73 // fmla v19.4s, v27.4s, v20.4s
+	WORD $0xad4d3814 // ldp q20, q14, [x0, #416]
+	WORD $0x4e31cf94 // fmla v20.4s, v28.4s, v17.4s
+	WORD $0x4e2fcf0e // fmla v14.4s, v24.4s, v15.4s
+	WORD $0xad4e440f // ldp q15, q17, [x0, #448]
+	WORD $0x4e32cfaf // fmla v15.4s, v29.4s, v18.4s
+	WORD $0x4e33cf71 // fmla v17.4s, v27.4s, v19.4s
+	WORD $0xad4e4813 // ldp q19, q18, [x0, #448]
+	WORD $0x4e34cf93 // fmla v19.4s, v28.4s, v20.4s
+	WORD $0x4e2ecf12 // fmla v18.4s, v24.4s, v14.4s
 	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
 	WORD $0x4eaa85ef // add v15.4s, v15.4s, v10.4s
+	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
+	WORD $0x4eb78631 // add v17.4s, v17.4s, v23.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
 	WORD $0x4eb68673 // add v19.4s, v19.4s, v22.4s
 	WORD $0x4f3756b5 // shl v21.4s, v21.4s, #23
-	WORD $0x4eb58631 // add v17.4s, v17.4s, v21.4s
-	WORD $0x4f375694 // shl v20.4s, v20.4s, #23
-	WORD $0x4eb48652 // add v18.4s, v18.4s, v20.4s
+	WORD $0x4eb58652 // add v18.4s, v18.4s, v21.4s
 	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
-	WORD $0x6e33dca5 // fmul v5.4s, v5.4s, v19.4s
-	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x6e33dcc6 // fmul v6.4s, v6.4s, v19.4s
 	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
-	WORD $0x4f9b1164 // fmla v4.4s, v11.4s, v27.s[0]
-	WORD $0x4fbb1165 // fmla v5.4s, v11.4s, v27.s[1]
-	WORD $0x4f9b1966 // fmla v6.4s, v11.4s, v27.s[2]
-	WORD $0x4fbb1967 // fmla v7.4s, v11.4s, v27.s[3]
-	WORD $0x4f9c108c // fmla v12.4s, v4.4s, v28.s[0]
-	WORD $0x4fbc10ad // fmla v13.4s, v5.4s, v28.s[1]
-	WORD $0x4f9c18cc // fmla v12.4s, v6.4s, v28.s[2]
-	WORD $0x4fbc18ed // fmla v13.4s, v7.4s, v28.s[3]
+	WORD $0x4f9a1164 // fmla v4.4s, v11.4s, v26.s[0]
+	WORD $0x4fba1165 // fmla v5.4s, v11.4s, v26.s[1]
+	WORD $0x4f9a1966 // fmla v6.4s, v11.4s, v26.s[2]
+	WORD $0x4fba1967 // fmla v7.4s, v11.4s, v26.s[3]
+	WORD $0x4f99108c // fmla v12.4s, v4.4s, v25.s[0]
+	WORD $0x4fb910ad // fmla v13.4s, v5.4s, v25.s[1]
+	WORD $0x4f9918cc // fmla v12.4s, v6.4s, v25.s[2]
+	WORD $0x4fb918ed // fmla v13.4s, v7.4s, v25.s[3]
 	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
 	WORD $0x3d80806c // str q12, [x3, #512]
 	ADD $2112, R3, R3
@@ -15101,17 +17630,13 @@ row:
 	ADD R7, R5, R5
 	SUB $1, R2, R2
 	CBNZ R2, row
-	WORD $0x3d800020 // str q0, [x1, #0]
-	WORD $0x3d800421 // str q1, [x1, #16]
-	WORD $0x3d800822 // str q2, [x1, #32]
-	WORD $0x3d800c23 // str q3, [x1, #48]
-	WORD $0x3d801024 // str q4, [x1, #64]
-	WORD $0x3d801425 // str q5, [x1, #80]
-	WORD $0x3d801826 // str q6, [x1, #96]
-	WORD $0x3d801c27 // str q7, [x1, #112]
+	WORD $0xad000420 // stp q0, q1, [x1, #0]
+	WORD $0xad010c22 // stp q2, q3, [x1, #32]
+	WORD $0xad021424 // stp q4, q5, [x1, #64]
+	WORD $0xad031c26 // stp q6, q7, [x1, #96]
 	RET
 
-// func scanBackward8Neon(p *byte): 19 vector registers, 13 general
+// func scanBackward8Neon(p *byte): 23 vector registers, 13 general
 TEXT ·scanBackward8Neon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD 0(R0), R1
@@ -15128,14 +17653,10 @@ TEXT ·scanBackward8Neon(SB), NOSPLIT, $0-8
 	MOVD 96(R0), R12
 	WORD $0xbd406800 // ldr s0, [x0, #104]
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
-	WORD $0x3dc00101 // ldr q1, [x8, #0]
-	WORD $0x3dc00502 // ldr q2, [x8, #16]
-	WORD $0x3dc00903 // ldr q3, [x8, #32]
-	WORD $0x3dc00d04 // ldr q4, [x8, #48]
-	WORD $0x3dc01105 // ldr q5, [x8, #64]
-	WORD $0x3dc01506 // ldr q6, [x8, #80]
-	WORD $0x3dc01907 // ldr q7, [x8, #96]
-	WORD $0x3dc01d08 // ldr q8, [x8, #112]
+	WORD $0xad400901 // ldp q1, q2, [x8, #0]
+	WORD $0xad411103 // ldp q3, q4, [x8, #32]
+	WORD $0xad421905 // ldp q5, q6, [x8, #64]
+	WORD $0xad432107 // ldp q7, q8, [x8, #96]
 row:
 	SUB R10, R9, R0
 	WORD $0x3dc10049 // ldr q9, [x2, #1024]
@@ -15144,126 +17665,104 @@ row:
 	WORD $0x3dc1c04c // ldr q12, [x2, #1792]
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
-	WORD $0x3dc0006f // ldr q15, [x3, #0]
-	WORD $0x3dc00090 // ldr q16, [x4, #0]
-	WORD $0x4f901121 // fmla v1.4s, v9.4s, v16.s[0]
-	WORD $0x4fb01122 // fmla v2.4s, v9.4s, v16.s[1]
-	WORD $0x4f901923 // fmla v3.4s, v9.4s, v16.s[2]
-	WORD $0x4fb01924 // fmla v4.4s, v9.4s, v16.s[3]
+	WORD $0xad40406f // ldp q15, q16, [x3, #0]
+	WORD $0xad404891 // ldp q17, q18, [x4, #0]
+	WORD $0x4f911121 // fmla v1.4s, v9.4s, v17.s[0]
+	WORD $0x4fb11122 // fmla v2.4s, v9.4s, v17.s[1]
+	WORD $0x4f911923 // fmla v3.4s, v9.4s, v17.s[2]
+	WORD $0x4fb11924 // fmla v4.4s, v9.4s, v17.s[3]
+	WORD $0x4f921125 // fmla v5.4s, v9.4s, v18.s[0]
+	WORD $0x4fb21126 // fmla v6.4s, v9.4s, v18.s[1]
+	WORD $0x4f921927 // fmla v7.4s, v9.4s, v18.s[2]
+	WORD $0x4fb21928 // fmla v8.4s, v9.4s, v18.s[3]
 	WORD $0x4f8f102b // fmla v11.4s, v1.4s, v15.s[0]
 	WORD $0x4faf104d // fmla v13.4s, v2.4s, v15.s[1]
 	WORD $0x4f8f186b // fmla v11.4s, v3.4s, v15.s[2]
 	WORD $0x4faf188d // fmla v13.4s, v4.4s, v15.s[3]
-	WORD $0x6e21dd50 // fmul v16.4s, v10.4s, v1.4s
-	WORD $0x6e22dd4f // fmul v15.4s, v10.4s, v2.4s
-	WORD $0x6e2fd610 // faddp v16.4s, v16.4s, v15.4s
-	WORD $0x6e23dd4f // fmul v15.4s, v10.4s, v3.4s
-	WORD $0x6e24dd51 // fmul v17.4s, v10.4s, v4.4s
-	WORD $0x6e31d5ef // faddp v15.4s, v15.4s, v17.4s
-	WORD $0x6e2fd610 // faddp v16.4s, v16.4s, v15.4s
-	WORD $0x3dc00131 // ldr q17, [x9, #0]
-	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
-	WORD $0x3dc0092f // ldr q15, [x9, #32]
-	WORD $0x6e29ddef // fmul v15.4s, v15.4s, v9.4s
-	WORD $0x6e2fd631 // faddp v17.4s, v17.4s, v15.4s
-	WORD $0x3dc0112f // ldr q15, [x9, #64]
-	WORD $0x6e29ddef // fmul v15.4s, v15.4s, v9.4s
-	WORD $0x3dc01932 // ldr q18, [x9, #96]
-	WORD $0x6e29de52 // fmul v18.4s, v18.4s, v9.4s
-	WORD $0x6e32d5ef // faddp v15.4s, v15.4s, v18.4s
-	WORD $0x6e2fd631 // faddp v17.4s, v17.4s, v15.4s
-	WORD $0x3dc00172 // ldr q18, [x11, #0]
-	WORD $0x4e201e52 // and v18.16b, v18.16b, v0.16b
-	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
-	WORD $0x3d800170 // str q16, [x11, #0]
-	WORD $0x3dc00572 // ldr q18, [x11, #16]
-	WORD $0x4e201e52 // and v18.16b, v18.16b, v0.16b
-	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
-	WORD $0x3d800571 // str q17, [x11, #16]
-	WORD $0x3dc00532 // ldr q18, [x9, #16]
-	WORD $0x6e32dc21 // fmul v1.4s, v1.4s, v18.4s
-	WORD $0x3dc00012 // ldr q18, [x0, #0]
-	WORD $0x6e21de52 // fmul v18.4s, v18.4s, v1.4s
-	WORD $0x3dc000f1 // ldr q17, [x7, #0]
-	WORD $0x4e31ce4c // fmla v12.4s, v18.4s, v17.4s
-	WORD $0x3dc00d31 // ldr q17, [x9, #48]
-	WORD $0x6e31dc42 // fmul v2.4s, v2.4s, v17.4s
-	WORD $0x3dc00811 // ldr q17, [x0, #32]
-	WORD $0x6e22de31 // fmul v17.4s, v17.4s, v2.4s
-	WORD $0x3dc004f2 // ldr q18, [x7, #16]
-	WORD $0x4e32ce2e // fmla v14.4s, v17.4s, v18.4s
-	WORD $0x3dc01532 // ldr q18, [x9, #80]
-	WORD $0x6e32dc63 // fmul v3.4s, v3.4s, v18.4s
-	WORD $0x3dc01012 // ldr q18, [x0, #64]
-	WORD $0x6e23de52 // fmul v18.4s, v18.4s, v3.4s
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x4e31ce4c // fmla v12.4s, v18.4s, v17.4s
-	WORD $0x3dc01d31 // ldr q17, [x9, #112]
-	WORD $0x6e31dc84 // fmul v4.4s, v4.4s, v17.4s
-	WORD $0x3dc01811 // ldr q17, [x0, #96]
-	WORD $0x6e24de31 // fmul v17.4s, v17.4s, v4.4s
-	WORD $0x3dc00cf2 // ldr q18, [x7, #48]
-	WORD $0x4e32ce2e // fmla v14.4s, v17.4s, v18.4s
-	WORD $0x3dc00472 // ldr q18, [x3, #16]
-	WORD $0x3dc00491 // ldr q17, [x4, #16]
-	WORD $0x4f911125 // fmla v5.4s, v9.4s, v17.s[0]
-	WORD $0x4fb11126 // fmla v6.4s, v9.4s, v17.s[1]
-	WORD $0x4f911927 // fmla v7.4s, v9.4s, v17.s[2]
-	WORD $0x4fb11928 // fmla v8.4s, v9.4s, v17.s[3]
-	WORD $0x4f9210ab // fmla v11.4s, v5.4s, v18.s[0]
-	WORD $0x4fb210cd // fmla v13.4s, v6.4s, v18.s[1]
-	WORD $0x4f9218eb // fmla v11.4s, v7.4s, v18.s[2]
-	WORD $0x4fb2190d // fmla v13.4s, v8.4s, v18.s[3]
-	WORD $0x6e25dd51 // fmul v17.4s, v10.4s, v5.4s
-	WORD $0x6e26dd52 // fmul v18.4s, v10.4s, v6.4s
-	WORD $0x6e32d631 // faddp v17.4s, v17.4s, v18.4s
-	WORD $0x6e27dd52 // fmul v18.4s, v10.4s, v7.4s
-	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
-	WORD $0x6e2ad652 // faddp v18.4s, v18.4s, v10.4s
-	WORD $0x6e32d631 // faddp v17.4s, v17.4s, v18.4s
-	WORD $0x3dc0212a // ldr q10, [x9, #128]
-	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
-	WORD $0x3dc02932 // ldr q18, [x9, #160]
-	WORD $0x6e29de52 // fmul v18.4s, v18.4s, v9.4s
-	WORD $0x6e32d54a // faddp v10.4s, v10.4s, v18.4s
-	WORD $0x3dc03132 // ldr q18, [x9, #192]
-	WORD $0x6e29de52 // fmul v18.4s, v18.4s, v9.4s
-	WORD $0x3dc03930 // ldr q16, [x9, #224]
+	WORD $0x4f9010ab // fmla v11.4s, v5.4s, v16.s[0]
+	WORD $0x4fb010cd // fmla v13.4s, v6.4s, v16.s[1]
+	WORD $0x4f9018eb // fmla v11.4s, v7.4s, v16.s[2]
+	WORD $0x4fb0190d // fmla v13.4s, v8.4s, v16.s[3]
+	WORD $0x6e21dd52 // fmul v18.4s, v10.4s, v1.4s
+	WORD $0x6e22dd51 // fmul v17.4s, v10.4s, v2.4s
+	WORD $0x6e31d652 // faddp v18.4s, v18.4s, v17.4s
+	WORD $0x6e23dd51 // fmul v17.4s, v10.4s, v3.4s
+	WORD $0x6e24dd50 // fmul v16.4s, v10.4s, v4.4s
+	WORD $0x6e30d631 // faddp v17.4s, v17.4s, v16.4s
+	WORD $0x6e31d652 // faddp v18.4s, v18.4s, v17.4s
+	WORD $0xad404530 // ldp q16, q17, [x9, #0]
+	WORD $0xad414d2f // ldp q15, q19, [x9, #32]
 	WORD $0x6e29de10 // fmul v16.4s, v16.4s, v9.4s
-	WORD $0x6e30d652 // faddp v18.4s, v18.4s, v16.4s
-	WORD $0x6e32d54a // faddp v10.4s, v10.4s, v18.4s
-	WORD $0x3dc00970 // ldr q16, [x11, #32]
-	WORD $0x4e201e10 // and v16.16b, v16.16b, v0.16b
-	WORD $0x4e30d631 // fadd v17.4s, v17.4s, v16.4s
-	WORD $0x3d800971 // str q17, [x11, #32]
-	WORD $0x3dc00d70 // ldr q16, [x11, #48]
-	WORD $0x4e201e10 // and v16.16b, v16.16b, v0.16b
-	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
-	WORD $0x3d800d6a // str q10, [x11, #48]
-	WORD $0x3dc02530 // ldr q16, [x9, #144]
-	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
-	WORD $0x3dc02010 // ldr q16, [x0, #128]
-	WORD $0x6e25de10 // fmul v16.4s, v16.4s, v5.4s
-	WORD $0x3dc010ea // ldr q10, [x7, #64]
-	WORD $0x4e2ace0c // fmla v12.4s, v16.4s, v10.4s
-	WORD $0x3dc02d2a // ldr q10, [x9, #176]
-	WORD $0x6e2adcc6 // fmul v6.4s, v6.4s, v10.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
-	WORD $0x3dc014f0 // ldr q16, [x7, #80]
-	WORD $0x4e30cd4e // fmla v14.4s, v10.4s, v16.4s
-	WORD $0x3dc03530 // ldr q16, [x9, #208]
-	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
-	WORD $0x3dc03010 // ldr q16, [x0, #192]
-	WORD $0x6e27de10 // fmul v16.4s, v16.4s, v7.4s
-	WORD $0x3dc018ea // ldr q10, [x7, #96]
-	WORD $0x4e2ace0c // fmla v12.4s, v16.4s, v10.4s
-	WORD $0x3dc03d2a // ldr q10, [x9, #240]
-	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
-	WORD $0x3dc0380a // ldr q10, [x0, #224]
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e31d610 // faddp v16.4s, v16.4s, v17.4s
+	WORD $0xad425131 // ldp q17, q20, [x9, #64]
+	WORD $0xad435935 // ldp q21, q22, [x9, #96]
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e29de94 // fmul v20.4s, v20.4s, v9.4s
+	WORD $0x6e34d631 // faddp v17.4s, v17.4s, v20.4s
+	WORD $0x6e31d610 // faddp v16.4s, v16.4s, v17.4s
+	WORD $0xad404574 // ldp q20, q17, [x11, #0]
+	WORD $0x4e201e94 // and v20.16b, v20.16b, v0.16b
+	WORD $0x4e34d654 // fadd v20.4s, v18.4s, v20.4s
+	WORD $0x4e201e31 // and v17.16b, v17.16b, v0.16b
+	WORD $0x4e31d611 // fadd v17.4s, v16.4s, v17.4s
+	WORD $0xad004574 // stp q20, q17, [x11, #0]
+	WORD $0xad405011 // ldp q17, q20, [x0, #0]
+	WORD $0x6e2fdc21 // fmul v1.4s, v1.4s, v15.4s
+	WORD $0x6e21de31 // fmul v17.4s, v17.4s, v1.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x6e22de94 // fmul v20.4s, v20.4s, v2.4s
+	WORD $0xad403cf3 // ldp q19, q15, [x7, #0]
+	WORD $0x4e33ce2c // fmla v12.4s, v17.4s, v19.4s
+	WORD $0x4e2fce8e // fmla v14.4s, v20.4s, v15.4s
+	WORD $0xad424c0f // ldp q15, q19, [x0, #64]
+	WORD $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
+	WORD $0x6e23ddef // fmul v15.4s, v15.4s, v3.4s
+	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	WORD $0x6e24de73 // fmul v19.4s, v19.4s, v4.4s
+	WORD $0xad4154f6 // ldp q22, q21, [x7, #32]
+	WORD $0x4e36cdec // fmla v12.4s, v15.4s, v22.4s
+	WORD $0x4e35ce6e // fmla v14.4s, v19.4s, v21.4s
+	WORD $0x6e25dd55 // fmul v21.4s, v10.4s, v5.4s
+	WORD $0x6e26dd56 // fmul v22.4s, v10.4s, v6.4s
+	WORD $0x6e36d6b5 // faddp v21.4s, v21.4s, v22.4s
+	WORD $0x6e27dd56 // fmul v22.4s, v10.4s, v7.4s
 	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
-	WORD $0x3dc01cf0 // ldr q16, [x7, #112]
-	WORD $0x4e30cd4e // fmla v14.4s, v10.4s, v16.4s
+	WORD $0x6e2ad6d6 // faddp v22.4s, v22.4s, v10.4s
+	WORD $0x6e36d6b5 // faddp v21.4s, v21.4s, v22.4s
+	WORD $0xad44592a // ldp q10, q22, [x9, #128]
+	WORD $0xad453d33 // ldp q19, q15, [x9, #160]
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	WORD $0x6e29ded6 // fmul v22.4s, v22.4s, v9.4s
+	WORD $0x6e36d54a // faddp v10.4s, v10.4s, v22.4s
+	WORD $0xad465136 // ldp q22, q20, [x9, #192]
+	WORD $0xad474131 // ldp q17, q16, [x9, #224]
+	WORD $0x6e29ded6 // fmul v22.4s, v22.4s, v9.4s
+	WORD $0x6e29de94 // fmul v20.4s, v20.4s, v9.4s
+	WORD $0x6e34d6d6 // faddp v22.4s, v22.4s, v20.4s
+	WORD $0x6e36d54a // faddp v10.4s, v10.4s, v22.4s
+	WORD $0xad415974 // ldp q20, q22, [x11, #32]
+	WORD $0x4e201e94 // and v20.16b, v20.16b, v0.16b
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x4e201ed6 // and v22.16b, v22.16b, v0.16b
+	WORD $0x4e36d556 // fadd v22.4s, v10.4s, v22.4s
+	WORD $0xad015974 // stp q20, q22, [x11, #32]
+	WORD $0xad445016 // ldp q22, q20, [x0, #128]
+	WORD $0x6e33dca5 // fmul v5.4s, v5.4s, v19.4s
+	WORD $0x6e25ded6 // fmul v22.4s, v22.4s, v5.4s
+	WORD $0x6e2fdcc6 // fmul v6.4s, v6.4s, v15.4s
+	WORD $0x6e26de94 // fmul v20.4s, v20.4s, v6.4s
+	WORD $0xad424cef // ldp q15, q19, [x7, #64]
+	WORD $0x4e2fcecc // fmla v12.4s, v22.4s, v15.4s
+	WORD $0x4e33ce8e // fmla v14.4s, v20.4s, v19.4s
+	WORD $0xad463c13 // ldp q19, q15, [x0, #192]
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x6e28ddef // fmul v15.4s, v15.4s, v8.4s
+	WORD $0xad4344f0 // ldp q16, q17, [x7, #96]
+	WORD $0x4e30ce6c // fmla v12.4s, v19.4s, v16.4s
+	WORD $0x4e31cdee // fmla v14.4s, v15.4s, v17.4s
 	WORD $0x4e2dd56b // fadd v11.4s, v11.4s, v13.4s
 	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
 	WORD $0x3d81804b // str q11, [x2, #1536]
@@ -15275,17 +17774,13 @@ row:
 	SUB R12, R11, R11
 	SUB $1, R1, R1
 	CBNZ R1, row
-	WORD $0x3d800101 // str q1, [x8, #0]
-	WORD $0x3d800502 // str q2, [x8, #16]
-	WORD $0x3d800903 // str q3, [x8, #32]
-	WORD $0x3d800d04 // str q4, [x8, #48]
-	WORD $0x3d801105 // str q5, [x8, #64]
-	WORD $0x3d801506 // str q6, [x8, #80]
-	WORD $0x3d801907 // str q7, [x8, #96]
-	WORD $0x3d801d08 // str q8, [x8, #112]
+	WORD $0xad000901 // stp q1, q2, [x8, #0]
+	WORD $0xad011103 // stp q3, q4, [x8, #32]
+	WORD $0xad021905 // stp q5, q6, [x8, #64]
+	WORD $0xad032107 // stp q7, q8, [x8, #96]
 	RET
 
-// func scanStates8Neon(p *byte): 29 vector registers, 11 general
+// func scanStates8Neon(p *byte): 30 vector registers, 11 general
 TEXT ·scanStates8Neon(SB), NOSPLIT, $0-8
 	MOVD $·neonConsts(SB), R0
 	MOVD p+0(FP), R1
@@ -15299,25 +17794,17 @@ TEXT ·scanStates8Neon(SB), NOSPLIT, $0-8
 	MOVD 56(R1), R9
 	MOVD 64(R1), R10
 	MOVD 72(R1), R1
-	WORD $0x3dc00120 // ldr q0, [x9, #0]
-	WORD $0x3d800140 // str q0, [x10, #0]
-	WORD $0x3dc00521 // ldr q1, [x9, #16]
-	WORD $0x3d800941 // str q1, [x10, #32]
-	WORD $0x3dc00922 // ldr q2, [x9, #32]
-	WORD $0x3d801142 // str q2, [x10, #64]
-	WORD $0x3dc00d23 // ldr q3, [x9, #48]
-	WORD $0x3d801943 // str q3, [x10, #96]
-	WORD $0x3dc01124 // ldr q4, [x9, #64]
-	WORD $0x3d802144 // str q4, [x10, #128]
-	WORD $0x3dc01525 // ldr q5, [x9, #80]
-	WORD $0x3d802945 // str q5, [x10, #160]
-	WORD $0x3dc01926 // ldr q6, [x9, #96]
-	WORD $0x3d803146 // str q6, [x10, #192]
-	WORD $0x3dc01d27 // ldr q7, [x9, #112]
-	WORD $0x3d803947 // str q7, [x10, #224]
+	WORD $0xad400520 // ldp q0, q1, [x9, #0]
+	WORD $0xad410d22 // ldp q2, q3, [x9, #32]
+	WORD $0xad421524 // ldp q4, q5, [x9, #64]
+	WORD $0xad431d26 // ldp q6, q7, [x9, #96]
+	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad020d42 // stp q2, q3, [x10, #64]
+	WORD $0xad041544 // stp q4, q5, [x10, #128]
+	WORD $0xad061d46 // stp q6, q7, [x10, #192]
 	ADD R1, R10, R10
-	WORD $0x3dc04c08 // ldr q8, [x0, #304]
-	WORD $0x3dc00c09 // ldr q9, [x0, #48]
+	WORD $0x3dc12808 // ldr q8, [x0, #1184]
+	WORD $0x3dc10c09 // ldr q9, [x0, #1072]
 row:
 	WORD $0x3dc0006a // ldr q10, [x3, #0]
 	WORD $0x3dc0406b // ldr q11, [x3, #256]
@@ -15325,13 +17812,11 @@ row:
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x3dc0008e // ldr q14, [x4, #0]
 	WORD $0x3dc000af // ldr q15, [x5, #0]
-	WORD $0x3dc00110 // ldr q16, [x8, #0]
+	WORD $0xad404510 // ldp q16, q17, [x8, #0]
+	WORD $0xad414d12 // ldp q18, q19, [x8, #32]
 	WORD $0x6e2ade10 // fmul v16.4s, v16.4s, v10.4s
-	WORD $0x3dc00511 // ldr q17, [x8, #16]
 	WORD $0x6e2ade31 // fmul v17.4s, v17.4s, v10.4s
-	WORD $0x3dc00912 // ldr q18, [x8, #32]
 	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
-	WORD $0x3dc00d13 // ldr q19, [x8, #48]
 	WORD $0x6e2ade73 // fmul v19.4s, v19.4s, v10.4s
 	WORD $0x4e28f610 // fmax v16.4s, v16.4s, v8.4s
 	WORD $0x4e28f631 // fmax v17.4s, v17.4s, v8.4s
@@ -15349,162 +17834,140 @@ row:
 	WORD $0x4eb9d631 // fsub v17.4s, v17.4s, v25.4s
 	WORD $0x4ebad652 // fsub v18.4s, v18.4s, v26.4s
 	WORD $0x4ebbd673 // fsub v19.4s, v19.4s, v27.4s
-	WORD $0x3dc0501b // ldr q27, [x0, #320]
-	WORD $0x3dc0541a // ldr q26, [x0, #336]
-	WORD $0x4e30cf7a // fmla v26.4s, v27.4s, v16.4s
-	WORD $0x3dc05419 // ldr q25, [x0, #336]
-	WORD $0x4e31cf79 // fmla v25.4s, v27.4s, v17.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e32cf78 // fmla v24.4s, v27.4s, v18.4s
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e33cf7c // fmla v28.4s, v27.4s, v19.4s
-	WORD $0x3dc0581b // ldr q27, [x0, #352]
-	WORD $0x4e30cf5b // fmla v27.4s, v26.4s, v16.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e31cf3a // fmla v26.4s, v25.4s, v17.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x4e32cf19 // fmla v25.4s, v24.4s, v18.4s
-	WORD $0x3dc05818 // ldr q24, [x0, #352]
-	WORD $0x4e33cf98 // fmla v24.4s, v28.4s, v19.4s
-	WORD $0x3dc05c1c // ldr q28, [x0, #368]
-	WORD $0x4e30cf7c // fmla v28.4s, v27.4s, v16.4s
-	WORD $0x3dc05c1b // ldr q27, [x0, #368]
-	WORD $0x4e31cf5b // fmla v27.4s, v26.4s, v17.4s
-	WORD $0x3dc05c1a // ldr q26, [x0, #368]
-	WORD $0x4e32cf3a // fmla v26.4s, v25.4s, v18.4s
-	WORD $0x3dc05c19 // ldr q25, [x0, #368]
-	WORD $0x4e33cf19 // fmla v25.4s, v24.4s, v19.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e30cf98 // fmla v24.4s, v28.4s, v16.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e31cf7c // fmla v28.4s, v27.4s, v17.4s
-	WORD $0x3dc0601b // ldr q27, [x0, #384]
-	WORD $0x4e32cf5b // fmla v27.4s, v26.4s, v18.4s
-	WORD $0x3dc0601a // ldr q26, [x0, #384]
-	WORD $0x4e33cf3a // fmla v26.4s, v25.4s, v19.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e30cf19 // fmla v25.4s, v24.4s, v16.4s
-	WORD $0x3dc02818 // ldr q24, [x0, #160]
-	WORD $0x4e31cf98 // fmla v24.4s, v28.4s, v17.4s
-	WORD $0x3dc0281c // ldr q28, [x0, #160]
-	WORD $0x4e32cf7c // fmla v28.4s, v27.4s, v18.4s
-	WORD $0x3dc0281b // ldr q27, [x0, #160]
-	WORD $0x4e33cf5b // fmla v27.4s, v26.4s, v19.4s
+	WORD $0x3dc12c1b // ldr q27, [x0, #1200]
+	WORD $0xad4a641a // ldp q26, q25, [x0, #320]
+	WORD $0x4e3bce1a // fmla v26.4s, v16.4s, v27.4s
+	WORD $0x4e3bce39 // fmla v25.4s, v17.4s, v27.4s
+	WORD $0xad4a7018 // ldp q24, q28, [x0, #320]
+	WORD $0x4e3bce58 // fmla v24.4s, v18.4s, v27.4s
+	WORD $0x4e3bce7c // fmla v28.4s, v19.4s, v27.4s
+	WORD $0xad4b741b // ldp q27, q29, [x0, #352]
+	WORD $0x4e3ace1b // fmla v27.4s, v16.4s, v26.4s
+	WORD $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	WORD $0xad4b6819 // ldp q25, q26, [x0, #352]
+	WORD $0x4e38ce59 // fmla v25.4s, v18.4s, v24.4s
+	WORD $0x4e3cce7a // fmla v26.4s, v19.4s, v28.4s
+	WORD $0xad4c601c // ldp q28, q24, [x0, #384]
+	WORD $0x4e3bce1c // fmla v28.4s, v16.4s, v27.4s
+	WORD $0x4e3dce38 // fmla v24.4s, v17.4s, v29.4s
+	WORD $0xad4c6c1d // ldp q29, q27, [x0, #384]
+	WORD $0x4e39ce5d // fmla v29.4s, v18.4s, v25.4s
+	WORD $0x4e3ace7b // fmla v27.4s, v19.4s, v26.4s
+	WORD $0xad4d641a // ldp q26, q25, [x0, #416]
+	WORD $0x4e3cce1a // fmla v26.4s, v16.4s, v28.4s
+	WORD $0x4e38ce39 // fmla v25.4s, v17.4s, v24.4s
+	WORD $0xad4d7018 // ldp q24, q28, [x0, #416]
+	WORD $0x4e3dce58 // fmla v24.4s, v18.4s, v29.4s
+	WORD $0x4e3bce7c // fmla v28.4s, v19.4s, v27.4s
+	WORD $0xad4e741b // ldp q27, q29, [x0, #448]
+	WORD $0x4e3ace1b // fmla v27.4s, v16.4s, v26.4s
+	WORD $0x4e39ce3d // fmla v29.4s, v17.4s, v25.4s
+	WORD $0xad4e6819 // ldp q25, q26, [x0, #448]
+	WORD $0x4e38ce59 // fmla v25.4s, v18.4s, v24.4s
+	WORD $0x4e3cce7a // fmla v26.4s, v19.4s, v28.4s
 	WORD $0x4f375694 // shl v20.4s, v20.4s, #23
-	WORD $0x4eb48739 // add v25.4s, v25.4s, v20.4s
+	WORD $0x4eb4877b // add v27.4s, v27.4s, v20.4s
 	WORD $0x4f3756b5 // shl v21.4s, v21.4s, #23
-	WORD $0x4eb58718 // add v24.4s, v24.4s, v21.4s
+	WORD $0x4eb587bd // add v29.4s, v29.4s, v21.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
-	WORD $0x4eb6879c // add v28.4s, v28.4s, v22.4s
+	WORD $0x4eb68739 // add v25.4s, v25.4s, v22.4s
 	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
-	WORD $0x4eb7877b // add v27.4s, v27.4s, v23.4s
-	WORD $0x6e39dc00 // fmul v0.4s, v0.4s, v25.4s
-	WORD $0x6e38dc21 // fmul v1.4s, v1.4s, v24.4s
-	WORD $0x6e3cdc42 // fmul v2.4s, v2.4s, v28.4s
-	WORD $0x6e3bdc63 // fmul v3.4s, v3.4s, v27.4s
+	WORD $0x4eb7875a // add v26.4s, v26.4s, v23.4s
+	WORD $0x6e3bdc00 // fmul v0.4s, v0.4s, v27.4s
+	WORD $0x6e3ddc21 // fmul v1.4s, v1.4s, v29.4s
+	WORD $0x6e39dc42 // fmul v2.4s, v2.4s, v25.4s
+	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
 	WORD $0x4f8e1160 // fmla v0.4s, v11.4s, v14.s[0]
 	WORD $0x4fae1161 // fmla v1.4s, v11.4s, v14.s[1]
 	WORD $0x4f8e1962 // fmla v2.4s, v11.4s, v14.s[2]
 	WORD $0x4fae1963 // fmla v3.4s, v11.4s, v14.s[3]
-	WORD $0xad006540 // stp q0, q25, [x10, #0]
+	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad01755b // stp q27, q29, [x10, #32]
+	WORD $0xad020d42 // stp q2, q3, [x10, #64]
+	WORD $0xad036959 // stp q25, q26, [x10, #96]
 	WORD $0x4f8f100c // fmla v12.4s, v0.4s, v15.s[0]
-	WORD $0xad016141 // stp q1, q24, [x10, #32]
 	WORD $0x4faf102d // fmla v13.4s, v1.4s, v15.s[1]
-	WORD $0xad027142 // stp q2, q28, [x10, #64]
 	WORD $0x4f8f184c // fmla v12.4s, v2.4s, v15.s[2]
-	WORD $0xad036d43 // stp q3, q27, [x10, #96]
 	WORD $0x4faf186d // fmla v13.4s, v3.4s, v15.s[3]
-	WORD $0x3dc0049b // ldr q27, [x4, #16]
-	WORD $0x3dc004bc // ldr q28, [x5, #16]
-	WORD $0x3dc01118 // ldr q24, [x8, #64]
+	WORD $0x3dc0049a // ldr q26, [x4, #16]
+	WORD $0x3dc004b9 // ldr q25, [x5, #16]
+	WORD $0xad426d1d // ldp q29, q27, [x8, #64]
+	WORD $0xad43611c // ldp q28, q24, [x8, #96]
+	WORD $0x6e2adfbd // fmul v29.4s, v29.4s, v10.4s
+	WORD $0x6e2adf7b // fmul v27.4s, v27.4s, v10.4s
+	WORD $0x6e2adf9c // fmul v28.4s, v28.4s, v10.4s
 	WORD $0x6e2adf18 // fmul v24.4s, v24.4s, v10.4s
-	WORD $0x3dc01519 // ldr q25, [x8, #80]
-	WORD $0x6e2adf39 // fmul v25.4s, v25.4s, v10.4s
-	WORD $0x3dc0191a // ldr q26, [x8, #96]
-	WORD $0x6e2adf5a // fmul v26.4s, v26.4s, v10.4s
-	WORD $0x3dc01d17 // ldr q23, [x8, #112]
-	WORD $0x6e2adef7 // fmul v23.4s, v23.4s, v10.4s
+	WORD $0x4e28f7bd // fmax v29.4s, v29.4s, v8.4s
+	WORD $0x4e28f77b // fmax v27.4s, v27.4s, v8.4s
+	WORD $0x4e28f79c // fmax v28.4s, v28.4s, v8.4s
 	WORD $0x4e28f718 // fmax v24.4s, v24.4s, v8.4s
-	WORD $0x4e28f739 // fmax v25.4s, v25.4s, v8.4s
-	WORD $0x4e28f75a // fmax v26.4s, v26.4s, v8.4s
-	WORD $0x4e28f6f7 // fmax v23.4s, v23.4s, v8.4s
-	WORD $0x4e29d70a // fadd v10.4s, v24.4s, v9.4s
-	WORD $0x4e29d736 // fadd v22.4s, v25.4s, v9.4s
-	WORD $0x4e29d755 // fadd v21.4s, v26.4s, v9.4s
-	WORD $0x4e29d6f4 // fadd v20.4s, v23.4s, v9.4s
-	WORD $0x4ea9d553 // fsub v19.4s, v10.4s, v9.4s
-	WORD $0x4ea9d6cf // fsub v15.4s, v22.4s, v9.4s
-	WORD $0x4ea9d6ae // fsub v14.4s, v21.4s, v9.4s
-	WORD $0x4ea9d692 // fsub v18.4s, v20.4s, v9.4s
-	WORD $0x4eb3d718 // fsub v24.4s, v24.4s, v19.4s
-	WORD $0x4eafd739 // fsub v25.4s, v25.4s, v15.4s
-	WORD $0x4eaed75a // fsub v26.4s, v26.4s, v14.4s
-	WORD $0x4eb2d6f7 // fsub v23.4s, v23.4s, v18.4s
-	WORD $0x3dc05012 // ldr q18, [x0, #320]
-	WORD $0x3dc0540e // ldr q14, [x0, #336]
-	WORD $0x4e38ce4e // fmla v14.4s, v18.4s, v24.4s
-	WORD $0x3dc0540f // ldr q15, [x0, #336]
-	WORD $0x4e39ce4f // fmla v15.4s, v18.4s, v25.4s
-	WORD $0x3dc05413 // ldr q19, [x0, #336]
-	WORD $0x4e3ace53 // fmla v19.4s, v18.4s, v26.4s
-	WORD $0x3dc05411 // ldr q17, [x0, #336]
-	WORD $0x4e37ce51 // fmla v17.4s, v18.4s, v23.4s
-	WORD $0x3dc05812 // ldr q18, [x0, #352]
-	WORD $0x4e38cdd2 // fmla v18.4s, v14.4s, v24.4s
-	WORD $0x3dc0580e // ldr q14, [x0, #352]
-	WORD $0x4e39cdee // fmla v14.4s, v15.4s, v25.4s
-	WORD $0x3dc0580f // ldr q15, [x0, #352]
-	WORD $0x4e3ace6f // fmla v15.4s, v19.4s, v26.4s
-	WORD $0x3dc05813 // ldr q19, [x0, #352]
-	WORD $0x4e37ce33 // fmla v19.4s, v17.4s, v23.4s
-	WORD $0x3dc05c11 // ldr q17, [x0, #368]
-	WORD $0x4e38ce51 // fmla v17.4s, v18.4s, v24.4s
-	WORD $0x3dc05c12 // ldr q18, [x0, #368]
-	WORD $0x4e39cdd2 // fmla v18.4s, v14.4s, v25.4s
-	WORD $0x3dc05c0e // ldr q14, [x0, #368]
-	WORD $0x4e3acdee // fmla v14.4s, v15.4s, v26.4s
-	WORD $0x3dc05c0f // ldr q15, [x0, #368]
-	WORD $0x4e37ce6f // fmla v15.4s, v19.4s, v23.4s
-	WORD $0x3dc06013 // ldr q19, [x0, #384]
-	WORD $0x4e38ce33 // fmla v19.4s, v17.4s, v24.4s
-	WORD $0x3dc06011 // ldr q17, [x0, #384]
-	WORD $0x4e39ce51 // fmla v17.4s, v18.4s, v25.4s
-	WORD $0x3dc06012 // ldr q18, [x0, #384]
-	WORD $0x4e3acdd2 // fmla v18.4s, v14.4s, v26.4s
-	WORD $0x3dc0600e // ldr q14, [x0, #384]
-	WORD $0x4e37cdee // fmla v14.4s, v15.4s, v23.4s
-	WORD $0x3dc0280f // ldr q15, [x0, #160]
-	WORD $0x4e38ce6f // fmla v15.4s, v19.4s, v24.4s
-	WORD $0x3dc02813 // ldr q19, [x0, #160]
-	WORD $0x4e39ce33 // fmla v19.4s, v17.4s, v25.4s
-	WORD $0x3dc02811 // ldr q17, [x0, #160]
-	WORD $0x4e3ace51 // fmla v17.4s, v18.4s, v26.4s
-	WORD $0x3dc02812 // ldr q18, [x0, #160]
-	WORD $0x4e37cdd2 // fmla v18.4s, v14.4s, v23.4s
+	WORD $0x4e29d7aa // fadd v10.4s, v29.4s, v9.4s
+	WORD $0x4e29d777 // fadd v23.4s, v27.4s, v9.4s
+	WORD $0x4e29d796 // fadd v22.4s, v28.4s, v9.4s
+	WORD $0x4e29d715 // fadd v21.4s, v24.4s, v9.4s
+	WORD $0x4ea9d554 // fsub v20.4s, v10.4s, v9.4s
+	WORD $0x4ea9d6f3 // fsub v19.4s, v23.4s, v9.4s
+	WORD $0x4ea9d6d2 // fsub v18.4s, v22.4s, v9.4s
+	WORD $0x4ea9d6af // fsub v15.4s, v21.4s, v9.4s
+	WORD $0x4eb4d7bd // fsub v29.4s, v29.4s, v20.4s
+	WORD $0x4eb3d77b // fsub v27.4s, v27.4s, v19.4s
+	WORD $0x4eb2d79c // fsub v28.4s, v28.4s, v18.4s
+	WORD $0x4eafd718 // fsub v24.4s, v24.4s, v15.4s
+	WORD $0x3dc12c0f // ldr q15, [x0, #1200]
+	WORD $0xad4a4c12 // ldp q18, q19, [x0, #320]
+	WORD $0x4e2fcfb2 // fmla v18.4s, v29.4s, v15.4s
+	WORD $0x4e2fcf73 // fmla v19.4s, v27.4s, v15.4s
+	WORD $0xad4a3814 // ldp q20, q14, [x0, #320]
+	WORD $0x4e2fcf94 // fmla v20.4s, v28.4s, v15.4s
+	WORD $0x4e2fcf0e // fmla v14.4s, v24.4s, v15.4s
+	WORD $0xad4b440f // ldp q15, q17, [x0, #352]
+	WORD $0x4e32cfaf // fmla v15.4s, v29.4s, v18.4s
+	WORD $0x4e33cf71 // fmla v17.4s, v27.4s, v19.4s
+	WORD $0xad4b4813 // ldp q19, q18, [x0, #352]
+	WORD $0x4e34cf93 // fmla v19.4s, v28.4s, v20.4s
+	WORD $0x4e2ecf12 // fmla v18.4s, v24.4s, v14.4s
+	WORD $0xad4c500e // ldp q14, q20, [x0, #384]
+	WORD $0x4e2fcfae // fmla v14.4s, v29.4s, v15.4s
+	WORD $0x4e31cf74 // fmla v20.4s, v27.4s, v17.4s
+	WORD $0xad4c3c11 // ldp q17, q15, [x0, #384]
+	WORD $0x4e33cf91 // fmla v17.4s, v28.4s, v19.4s
+	WORD $0x4e32cf0f // fmla v15.4s, v24.4s, v18.4s
+	WORD $0xad4d4c12 // ldp q18, q19, [x0, #416]
+	WORD $0x4e2ecfb2 // fmla v18.4s, v29.4s, v14.4s
+	WORD $0x4e34cf73 // fmla v19.4s, v27.4s, v20.4s
+	WORD $0xad4d3814 // ldp q20, q14, [x0, #416]
+	WORD $0x4e31cf94 // fmla v20.4s, v28.4s, v17.4s
+	WORD $0x4e2fcf0e // fmla v14.4s, v24.4s, v15.4s
+	WORD $0xad4e440f // ldp q15, q17, [x0, #448]
+	WORD $0x4e32cfaf // fmla v15.4s, v29.4s, v18.4s
+	WORD $0x4e33cf71 // fmla v17.4s, v27.4s, v19.4s
+	WORD $0xad4e4813 // ldp q19, q18, [x0, #448]
+	WORD $0x4e34cf93 // fmla v19.4s, v28.4s, v20.4s
+	WORD $0x4e2ecf12 // fmla v18.4s, v24.4s, v14.4s
 	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
 	WORD $0x4eaa85ef // add v15.4s, v15.4s, v10.4s
+	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
+	WORD $0x4eb78631 // add v17.4s, v17.4s, v23.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
 	WORD $0x4eb68673 // add v19.4s, v19.4s, v22.4s
 	WORD $0x4f3756b5 // shl v21.4s, v21.4s, #23
-	WORD $0x4eb58631 // add v17.4s, v17.4s, v21.4s
-	WORD $0x4f375694 // shl v20.4s, v20.4s, #23
-	WORD $0x4eb48652 // add v18.4s, v18.4s, v20.4s
+	WORD $0x4eb58652 // add v18.4s, v18.4s, v21.4s
 	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
-	WORD $0x6e33dca5 // fmul v5.4s, v5.4s, v19.4s
-	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x6e33dcc6 // fmul v6.4s, v6.4s, v19.4s
 	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
-	WORD $0x4f9b1164 // fmla v4.4s, v11.4s, v27.s[0]
-	WORD $0x4fbb1165 // fmla v5.4s, v11.4s, v27.s[1]
-	WORD $0x4f9b1966 // fmla v6.4s, v11.4s, v27.s[2]
-	WORD $0x4fbb1967 // fmla v7.4s, v11.4s, v27.s[3]
-	WORD $0xad043d44 // stp q4, q15, [x10, #128]
-	WORD $0x4f9c108c // fmla v12.4s, v4.4s, v28.s[0]
-	WORD $0xad054d45 // stp q5, q19, [x10, #160]
-	WORD $0x4fbc10ad // fmla v13.4s, v5.4s, v28.s[1]
-	WORD $0xad064546 // stp q6, q17, [x10, #192]
-	WORD $0x4f9c18cc // fmla v12.4s, v6.4s, v28.s[2]
-	WORD $0xad074947 // stp q7, q18, [x10, #224]
-	WORD $0x4fbc18ed // fmla v13.4s, v7.4s, v28.s[3]
+	WORD $0x4f9a1164 // fmla v4.4s, v11.4s, v26.s[0]
+	WORD $0x4fba1165 // fmla v5.4s, v11.4s, v26.s[1]
+	WORD $0x4f9a1966 // fmla v6.4s, v11.4s, v26.s[2]
+	WORD $0x4fba1967 // fmla v7.4s, v11.4s, v26.s[3]
+	WORD $0xad041544 // stp q4, q5, [x10, #128]
+	WORD $0xad05454f // stp q15, q17, [x10, #160]
+	WORD $0xad061d46 // stp q6, q7, [x10, #192]
+	WORD $0xad074953 // stp q19, q18, [x10, #224]
+	WORD $0x4f99108c // fmla v12.4s, v4.4s, v25.s[0]
+	WORD $0x4fb910ad // fmla v13.4s, v5.4s, v25.s[1]
+	WORD $0x4f9918cc // fmla v12.4s, v6.4s, v25.s[2]
+	WORD $0x4fb918ed // fmla v13.4s, v7.4s, v25.s[3]
 	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
 	WORD $0x3d80806c // str q12, [x3, #512]
 	ADD $2112, R3, R3
@@ -15513,17 +17976,13 @@ row:
 	ADD R1, R10, R10
 	SUB $1, R2, R2
 	CBNZ R2, row
-	WORD $0x3d800120 // str q0, [x9, #0]
-	WORD $0x3d800521 // str q1, [x9, #16]
-	WORD $0x3d800922 // str q2, [x9, #32]
-	WORD $0x3d800d23 // str q3, [x9, #48]
-	WORD $0x3d801124 // str q4, [x9, #64]
-	WORD $0x3d801525 // str q5, [x9, #80]
-	WORD $0x3d801926 // str q6, [x9, #96]
-	WORD $0x3d801d27 // str q7, [x9, #112]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	WORD $0xad021524 // stp q4, q5, [x9, #64]
+	WORD $0xad031d26 // stp q6, q7, [x9, #96]
 	RET
 
-// func scanBackwardA8Neon(p *byte): 19 vector registers, 14 general
+// func scanBackwardA8Neon(p *byte): 23 vector registers, 14 general
 TEXT ·scanBackwardA8Neon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD 0(R0), R1
@@ -15541,14 +18000,10 @@ TEXT ·scanBackwardA8Neon(SB), NOSPLIT, $0-8
 	MOVD 80(R0), R13
 	WORD $0xbd406800 // ldr s0, [x0, #104]
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
-	WORD $0x3dc00101 // ldr q1, [x8, #0]
-	WORD $0x3dc00502 // ldr q2, [x8, #16]
-	WORD $0x3dc00903 // ldr q3, [x8, #32]
-	WORD $0x3dc00d04 // ldr q4, [x8, #48]
-	WORD $0x3dc01105 // ldr q5, [x8, #64]
-	WORD $0x3dc01506 // ldr q6, [x8, #80]
-	WORD $0x3dc01907 // ldr q7, [x8, #96]
-	WORD $0x3dc01d08 // ldr q8, [x8, #112]
+	WORD $0xad400901 // ldp q1, q2, [x8, #0]
+	WORD $0xad411103 // ldp q3, q4, [x8, #32]
+	WORD $0xad421905 // ldp q5, q6, [x8, #64]
+	WORD $0xad432107 // ldp q7, q8, [x8, #96]
 row:
 	SUB R10, R9, R0
 	WORD $0x3dc10049 // ldr q9, [x2, #1024]
@@ -15557,158 +18012,124 @@ row:
 	WORD $0x3dc1c04c // ldr q12, [x2, #1792]
 	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40e // movi v14.2d, #0
-	WORD $0x3dc0006f // ldr q15, [x3, #0]
-	WORD $0x3dc00090 // ldr q16, [x4, #0]
-	WORD $0x4f901121 // fmla v1.4s, v9.4s, v16.s[0]
-	WORD $0x4fb01122 // fmla v2.4s, v9.4s, v16.s[1]
-	WORD $0x4f901923 // fmla v3.4s, v9.4s, v16.s[2]
-	WORD $0x4fb01924 // fmla v4.4s, v9.4s, v16.s[3]
+	WORD $0xad40406f // ldp q15, q16, [x3, #0]
+	WORD $0xad404891 // ldp q17, q18, [x4, #0]
+	WORD $0x4f911121 // fmla v1.4s, v9.4s, v17.s[0]
+	WORD $0x4fb11122 // fmla v2.4s, v9.4s, v17.s[1]
+	WORD $0x4f911923 // fmla v3.4s, v9.4s, v17.s[2]
+	WORD $0x4fb11924 // fmla v4.4s, v9.4s, v17.s[3]
+	WORD $0x4f921125 // fmla v5.4s, v9.4s, v18.s[0]
+	WORD $0x4fb21126 // fmla v6.4s, v9.4s, v18.s[1]
+	WORD $0x4f921927 // fmla v7.4s, v9.4s, v18.s[2]
+	WORD $0x4fb21928 // fmla v8.4s, v9.4s, v18.s[3]
 	WORD $0x4f8f102b // fmla v11.4s, v1.4s, v15.s[0]
 	WORD $0x4faf104d // fmla v13.4s, v2.4s, v15.s[1]
 	WORD $0x4f8f186b // fmla v11.4s, v3.4s, v15.s[2]
 	WORD $0x4faf188d // fmla v13.4s, v4.4s, v15.s[3]
-	WORD $0x6e21dd50 // fmul v16.4s, v10.4s, v1.4s
-	WORD $0x6e22dd4f // fmul v15.4s, v10.4s, v2.4s
-	WORD $0x6e2fd610 // faddp v16.4s, v16.4s, v15.4s
-	WORD $0x6e23dd4f // fmul v15.4s, v10.4s, v3.4s
-	WORD $0x6e24dd51 // fmul v17.4s, v10.4s, v4.4s
-	WORD $0x6e31d5ef // faddp v15.4s, v15.4s, v17.4s
-	WORD $0x6e2fd610 // faddp v16.4s, v16.4s, v15.4s
-	WORD $0x3dc00131 // ldr q17, [x9, #0]
-	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
-	WORD $0x3dc0092f // ldr q15, [x9, #32]
-	WORD $0x6e29ddef // fmul v15.4s, v15.4s, v9.4s
-	WORD $0x6e2fd631 // faddp v17.4s, v17.4s, v15.4s
-	WORD $0x3dc0112f // ldr q15, [x9, #64]
-	WORD $0x6e29ddef // fmul v15.4s, v15.4s, v9.4s
-	WORD $0x3dc01932 // ldr q18, [x9, #96]
-	WORD $0x6e29de52 // fmul v18.4s, v18.4s, v9.4s
-	WORD $0x6e32d5ef // faddp v15.4s, v15.4s, v18.4s
-	WORD $0x6e2fd631 // faddp v17.4s, v17.4s, v15.4s
-	WORD $0x3dc00172 // ldr q18, [x11, #0]
-	WORD $0x4e201e52 // and v18.16b, v18.16b, v0.16b
-	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
-	WORD $0x3d800170 // str q16, [x11, #0]
-	WORD $0x3dc00572 // ldr q18, [x11, #16]
-	WORD $0x4e201e52 // and v18.16b, v18.16b, v0.16b
-	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
-	WORD $0x3d800571 // str q17, [x11, #16]
-	WORD $0x3dc00532 // ldr q18, [x9, #16]
-	WORD $0x6e32dc21 // fmul v1.4s, v1.4s, v18.4s
-	WORD $0x3dc00012 // ldr q18, [x0, #0]
-	WORD $0x6e21de52 // fmul v18.4s, v18.4s, v1.4s
-	WORD $0x3dc000f1 // ldr q17, [x7, #0]
-	WORD $0x4e31ce4c // fmla v12.4s, v18.4s, v17.4s
-	WORD $0x3dc00051 // ldr q17, [x2, #0]
-	WORD $0x3dc001b0 // ldr q16, [x13, #0]
-	WORD $0x4e31ce50 // fmla v16.4s, v18.4s, v17.4s
-	WORD $0x3d8001b0 // str q16, [x13, #0]
-	WORD $0x3dc00d30 // ldr q16, [x9, #48]
-	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
-	WORD $0x3dc00810 // ldr q16, [x0, #32]
-	WORD $0x6e22de10 // fmul v16.4s, v16.4s, v2.4s
-	WORD $0x3dc004f1 // ldr q17, [x7, #16]
-	WORD $0x4e31ce0e // fmla v14.4s, v16.4s, v17.4s
-	WORD $0x3dc00051 // ldr q17, [x2, #0]
-	WORD $0x3dc005b2 // ldr q18, [x13, #16]
-	WORD $0x4e31ce12 // fmla v18.4s, v16.4s, v17.4s
-	WORD $0x3d8005b2 // str q18, [x13, #16]
-	WORD $0x3dc01532 // ldr q18, [x9, #80]
-	WORD $0x6e32dc63 // fmul v3.4s, v3.4s, v18.4s
-	WORD $0x3dc01012 // ldr q18, [x0, #64]
-	WORD $0x6e23de52 // fmul v18.4s, v18.4s, v3.4s
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x4e31ce4c // fmla v12.4s, v18.4s, v17.4s
-	WORD $0x3dc00051 // ldr q17, [x2, #0]
-	WORD $0x3dc009b0 // ldr q16, [x13, #32]
-	WORD $0x4e31ce50 // fmla v16.4s, v18.4s, v17.4s
-	WORD $0x3d8009b0 // str q16, [x13, #32]
-	WORD $0x3dc01d30 // ldr q16, [x9, #112]
-	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
-	WORD $0x3dc01810 // ldr q16, [x0, #96]
-	WORD $0x6e24de10 // fmul v16.4s, v16.4s, v4.4s
-	WORD $0x3dc00cf1 // ldr q17, [x7, #48]
-	WORD $0x4e31ce0e // fmla v14.4s, v16.4s, v17.4s
-	WORD $0x3dc00051 // ldr q17, [x2, #0]
-	WORD $0x3dc00db2 // ldr q18, [x13, #48]
-	WORD $0x4e31ce12 // fmla v18.4s, v16.4s, v17.4s
-	WORD $0x3d800db2 // str q18, [x13, #48]
-	WORD $0x3dc00472 // ldr q18, [x3, #16]
-	WORD $0x3dc00491 // ldr q17, [x4, #16]
-	WORD $0x4f911125 // fmla v5.4s, v9.4s, v17.s[0]
-	WORD $0x4fb11126 // fmla v6.4s, v9.4s, v17.s[1]
-	WORD $0x4f911927 // fmla v7.4s, v9.4s, v17.s[2]
-	WORD $0x4fb11928 // fmla v8.4s, v9.4s, v17.s[3]
-	WORD $0x4f9210ab // fmla v11.4s, v5.4s, v18.s[0]
-	WORD $0x4fb210cd // fmla v13.4s, v6.4s, v18.s[1]
-	WORD $0x4f9218eb // fmla v11.4s, v7.4s, v18.s[2]
-	WORD $0x4fb2190d // fmla v13.4s, v8.4s, v18.s[3]
-	WORD $0x6e25dd51 // fmul v17.4s, v10.4s, v5.4s
-	WORD $0x6e26dd52 // fmul v18.4s, v10.4s, v6.4s
-	WORD $0x6e32d631 // faddp v17.4s, v17.4s, v18.4s
-	WORD $0x6e27dd52 // fmul v18.4s, v10.4s, v7.4s
-	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
-	WORD $0x6e2ad652 // faddp v18.4s, v18.4s, v10.4s
-	WORD $0x6e32d631 // faddp v17.4s, v17.4s, v18.4s
-	WORD $0x3dc0212a // ldr q10, [x9, #128]
-	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
-	WORD $0x3dc02932 // ldr q18, [x9, #160]
-	WORD $0x6e29de52 // fmul v18.4s, v18.4s, v9.4s
-	WORD $0x6e32d54a // faddp v10.4s, v10.4s, v18.4s
-	WORD $0x3dc03132 // ldr q18, [x9, #192]
-	WORD $0x6e29de52 // fmul v18.4s, v18.4s, v9.4s
-	WORD $0x3dc03930 // ldr q16, [x9, #224]
+	WORD $0x4f9010ab // fmla v11.4s, v5.4s, v16.s[0]
+	WORD $0x4fb010cd // fmla v13.4s, v6.4s, v16.s[1]
+	WORD $0x4f9018eb // fmla v11.4s, v7.4s, v16.s[2]
+	WORD $0x4fb0190d // fmla v13.4s, v8.4s, v16.s[3]
+	WORD $0x6e21dd52 // fmul v18.4s, v10.4s, v1.4s
+	WORD $0x6e22dd51 // fmul v17.4s, v10.4s, v2.4s
+	WORD $0x6e31d652 // faddp v18.4s, v18.4s, v17.4s
+	WORD $0x6e23dd51 // fmul v17.4s, v10.4s, v3.4s
+	WORD $0x6e24dd50 // fmul v16.4s, v10.4s, v4.4s
+	WORD $0x6e30d631 // faddp v17.4s, v17.4s, v16.4s
+	WORD $0x6e31d652 // faddp v18.4s, v18.4s, v17.4s
+	WORD $0xad404530 // ldp q16, q17, [x9, #0]
+	WORD $0xad414d2f // ldp q15, q19, [x9, #32]
 	WORD $0x6e29de10 // fmul v16.4s, v16.4s, v9.4s
-	WORD $0x6e30d652 // faddp v18.4s, v18.4s, v16.4s
-	WORD $0x6e32d54a // faddp v10.4s, v10.4s, v18.4s
-	WORD $0x3dc00970 // ldr q16, [x11, #32]
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e31d610 // faddp v16.4s, v16.4s, v17.4s
+	WORD $0xad425131 // ldp q17, q20, [x9, #64]
+	WORD $0xad435935 // ldp q21, q22, [x9, #96]
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e29de94 // fmul v20.4s, v20.4s, v9.4s
+	WORD $0x6e34d631 // faddp v17.4s, v17.4s, v20.4s
+	WORD $0x6e31d610 // faddp v16.4s, v16.4s, v17.4s
+	WORD $0xad404574 // ldp q20, q17, [x11, #0]
+	WORD $0x4e201e94 // and v20.16b, v20.16b, v0.16b
+	WORD $0x4e34d654 // fadd v20.4s, v18.4s, v20.4s
+	WORD $0x4e201e31 // and v17.16b, v17.16b, v0.16b
+	WORD $0x4e31d611 // fadd v17.4s, v16.4s, v17.4s
+	WORD $0xad004574 // stp q20, q17, [x11, #0]
+	WORD $0xad405011 // ldp q17, q20, [x0, #0]
+	WORD $0x6e2fdc21 // fmul v1.4s, v1.4s, v15.4s
+	WORD $0x6e21de31 // fmul v17.4s, v17.4s, v1.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x6e22de94 // fmul v20.4s, v20.4s, v2.4s
+	WORD $0xad403cf3 // ldp q19, q15, [x7, #0]
+	WORD $0x4e33ce2c // fmla v12.4s, v17.4s, v19.4s
+	WORD $0x4e2fce8e // fmla v14.4s, v20.4s, v15.4s
+	WORD $0xad404daf // ldp q15, q19, [x13, #0]
+	WORD $0x3dc00050 // ldr q16, [x2, #0]
+	WORD $0x4e30ce2f // fmla v15.4s, v17.4s, v16.4s
+	WORD $0x4e30ce93 // fmla v19.4s, v20.4s, v16.4s
+	WORD $0xad004daf // stp q15, q19, [x13, #0]
+	WORD $0xad424c10 // ldp q16, q19, [x0, #64]
+	WORD $0x6e35dc63 // fmul v3.4s, v3.4s, v21.4s
+	WORD $0x6e23de10 // fmul v16.4s, v16.4s, v3.4s
+	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	WORD $0x6e24de73 // fmul v19.4s, v19.4s, v4.4s
+	WORD $0xad4154f6 // ldp q22, q21, [x7, #32]
+	WORD $0x4e36ce0c // fmla v12.4s, v16.4s, v22.4s
+	WORD $0x4e35ce6e // fmla v14.4s, v19.4s, v21.4s
+	WORD $0xad4159b5 // ldp q21, q22, [x13, #32]
+	WORD $0x3dc0004f // ldr q15, [x2, #0]
+	WORD $0x4e2fce15 // fmla v21.4s, v16.4s, v15.4s
+	WORD $0x4e2fce76 // fmla v22.4s, v19.4s, v15.4s
+	WORD $0xad0159b5 // stp q21, q22, [x13, #32]
+	WORD $0x6e25dd4f // fmul v15.4s, v10.4s, v5.4s
+	WORD $0x6e26dd56 // fmul v22.4s, v10.4s, v6.4s
+	WORD $0x6e36d5ef // faddp v15.4s, v15.4s, v22.4s
+	WORD $0x6e27dd56 // fmul v22.4s, v10.4s, v7.4s
+	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
+	WORD $0x6e2ad6d6 // faddp v22.4s, v22.4s, v10.4s
+	WORD $0x6e36d5ef // faddp v15.4s, v15.4s, v22.4s
+	WORD $0xad44592a // ldp q10, q22, [x9, #128]
+	WORD $0xad454d35 // ldp q21, q19, [x9, #160]
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	WORD $0x6e29ded6 // fmul v22.4s, v22.4s, v9.4s
+	WORD $0x6e36d54a // faddp v10.4s, v10.4s, v22.4s
+	WORD $0xad464136 // ldp q22, q16, [x9, #192]
+	WORD $0xad474534 // ldp q20, q17, [x9, #224]
+	WORD $0x6e29ded6 // fmul v22.4s, v22.4s, v9.4s
+	WORD $0x6e29de10 // fmul v16.4s, v16.4s, v9.4s
+	WORD $0x6e30d6d6 // faddp v22.4s, v22.4s, v16.4s
+	WORD $0x6e36d54a // faddp v10.4s, v10.4s, v22.4s
+	WORD $0xad415970 // ldp q16, q22, [x11, #32]
 	WORD $0x4e201e10 // and v16.16b, v16.16b, v0.16b
-	WORD $0x4e30d631 // fadd v17.4s, v17.4s, v16.4s
-	WORD $0x3d800971 // str q17, [x11, #32]
-	WORD $0x3dc00d70 // ldr q16, [x11, #48]
-	WORD $0x4e201e10 // and v16.16b, v16.16b, v0.16b
-	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
-	WORD $0x3d800d6a // str q10, [x11, #48]
-	WORD $0x3dc02530 // ldr q16, [x9, #144]
-	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
-	WORD $0x3dc02010 // ldr q16, [x0, #128]
-	WORD $0x6e25de10 // fmul v16.4s, v16.4s, v5.4s
-	WORD $0x3dc010ea // ldr q10, [x7, #64]
-	WORD $0x4e2ace0c // fmla v12.4s, v16.4s, v10.4s
+	WORD $0x4e30d5f0 // fadd v16.4s, v15.4s, v16.4s
+	WORD $0x4e201ed6 // and v22.16b, v22.16b, v0.16b
+	WORD $0x4e36d556 // fadd v22.4s, v10.4s, v22.4s
+	WORD $0xad015970 // stp q16, q22, [x11, #32]
+	WORD $0xad444016 // ldp q22, q16, [x0, #128]
+	WORD $0x6e35dca5 // fmul v5.4s, v5.4s, v21.4s
+	WORD $0x6e25ded6 // fmul v22.4s, v22.4s, v5.4s
+	WORD $0x6e33dcc6 // fmul v6.4s, v6.4s, v19.4s
+	WORD $0x6e26de10 // fmul v16.4s, v16.4s, v6.4s
+	WORD $0xad4254f3 // ldp q19, q21, [x7, #64]
+	WORD $0x4e33cecc // fmla v12.4s, v22.4s, v19.4s
+	WORD $0x4e35ce0e // fmla v14.4s, v16.4s, v21.4s
+	WORD $0xad424db5 // ldp q21, q19, [x13, #64]
 	WORD $0x3dc0004a // ldr q10, [x2, #0]
-	WORD $0x3dc011b1 // ldr q17, [x13, #64]
-	WORD $0x4e2ace11 // fmla v17.4s, v16.4s, v10.4s
-	WORD $0x3d8011b1 // str q17, [x13, #64]
-	WORD $0x3dc02d31 // ldr q17, [x9, #176]
-	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
-	WORD $0x3dc02811 // ldr q17, [x0, #160]
-	WORD $0x6e26de31 // fmul v17.4s, v17.4s, v6.4s
-	WORD $0x3dc014ea // ldr q10, [x7, #80]
-	WORD $0x4e2ace2e // fmla v14.4s, v17.4s, v10.4s
-	WORD $0x3dc0004a // ldr q10, [x2, #0]
-	WORD $0x3dc015b0 // ldr q16, [x13, #80]
-	WORD $0x4e2ace30 // fmla v16.4s, v17.4s, v10.4s
-	WORD $0x3d8015b0 // str q16, [x13, #80]
-	WORD $0x3dc03530 // ldr q16, [x9, #208]
-	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
-	WORD $0x3dc03010 // ldr q16, [x0, #192]
-	WORD $0x6e27de10 // fmul v16.4s, v16.4s, v7.4s
-	WORD $0x3dc018ea // ldr q10, [x7, #96]
-	WORD $0x4e2ace0c // fmla v12.4s, v16.4s, v10.4s
-	WORD $0x3dc0004a // ldr q10, [x2, #0]
-	WORD $0x3dc019b1 // ldr q17, [x13, #96]
-	WORD $0x4e2ace11 // fmla v17.4s, v16.4s, v10.4s
-	WORD $0x3d8019b1 // str q17, [x13, #96]
-	WORD $0x3dc03d31 // ldr q17, [x9, #240]
+	WORD $0x4e2aced5 // fmla v21.4s, v22.4s, v10.4s
+	WORD $0x4e2ace13 // fmla v19.4s, v16.4s, v10.4s
+	WORD $0xad024db5 // stp q21, q19, [x13, #64]
+	WORD $0xad464c0a // ldp q10, q19, [x0, #192]
+	WORD $0x6e34dce7 // fmul v7.4s, v7.4s, v20.4s
+	WORD $0x6e27dd4a // fmul v10.4s, v10.4s, v7.4s
 	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
-	WORD $0x3dc03811 // ldr q17, [x0, #224]
-	WORD $0x6e28de31 // fmul v17.4s, v17.4s, v8.4s
-	WORD $0x3dc01cea // ldr q10, [x7, #112]
-	WORD $0x4e2ace2e // fmla v14.4s, v17.4s, v10.4s
-	WORD $0x3dc0004a // ldr q10, [x2, #0]
-	WORD $0x3dc01db0 // ldr q16, [x13, #112]
-	WORD $0x4e2ace30 // fmla v16.4s, v17.4s, v10.4s
-	WORD $0x3d801db0 // str q16, [x13, #112]
+	WORD $0x6e28de73 // fmul v19.4s, v19.4s, v8.4s
+	WORD $0xad4350f1 // ldp q17, q20, [x7, #96]
+	WORD $0x4e31cd4c // fmla v12.4s, v10.4s, v17.4s
+	WORD $0x4e34ce6e // fmla v14.4s, v19.4s, v20.4s
+	WORD $0xad4345b4 // ldp q20, q17, [x13, #96]
+	WORD $0x3dc00055 // ldr q21, [x2, #0]
+	WORD $0x4e35cd54 // fmla v20.4s, v10.4s, v21.4s
+	WORD $0x4e35ce71 // fmla v17.4s, v19.4s, v21.4s
+	WORD $0xad0345b4 // stp q20, q17, [x13, #96]
 	WORD $0x4e2dd56b // fadd v11.4s, v11.4s, v13.4s
 	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
 	WORD $0x3d81804b // str q11, [x2, #1536]
@@ -15720,17 +18141,13 @@ row:
 	SUB R12, R11, R11
 	SUB $1, R1, R1
 	CBNZ R1, row
-	WORD $0x3d800101 // str q1, [x8, #0]
-	WORD $0x3d800502 // str q2, [x8, #16]
-	WORD $0x3d800903 // str q3, [x8, #32]
-	WORD $0x3d800d04 // str q4, [x8, #48]
-	WORD $0x3d801105 // str q5, [x8, #64]
-	WORD $0x3d801506 // str q6, [x8, #80]
-	WORD $0x3d801907 // str q7, [x8, #96]
-	WORD $0x3d801d08 // str q8, [x8, #112]
+	WORD $0xad000901 // stp q1, q2, [x8, #0]
+	WORD $0xad011103 // stp q3, q4, [x8, #32]
+	WORD $0xad021905 // stp q5, q6, [x8, #64]
+	WORD $0xad032107 // stp q7, q8, [x8, #96]
 	RET
 
-// func scanForward16Neon(p *byte): 31 vector registers, 9 general
+// func scanForward16Neon(p *byte): 32 vector registers, 9 general
 TEXT ·scanForward16Neon(SB), NOSPLIT, $0-8
 	MOVD $·neonConsts(SB), R0
 	MOVD p+0(FP), R1
@@ -15742,24 +18159,16 @@ TEXT ·scanForward16Neon(SB), NOSPLIT, $0-8
 	MOVD 40(R1), R7
 	MOVD 48(R1), R8
 	MOVD 56(R1), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
-	WORD $0x3dc00421 // ldr q1, [x1, #16]
-	WORD $0x3dc00822 // ldr q2, [x1, #32]
-	WORD $0x3dc00c23 // ldr q3, [x1, #48]
-	WORD $0x3dc01024 // ldr q4, [x1, #64]
-	WORD $0x3dc01425 // ldr q5, [x1, #80]
-	WORD $0x3dc01826 // ldr q6, [x1, #96]
-	WORD $0x3dc01c27 // ldr q7, [x1, #112]
-	WORD $0x3dc02028 // ldr q8, [x1, #128]
-	WORD $0x3dc02429 // ldr q9, [x1, #144]
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x3dc02c2b // ldr q11, [x1, #176]
-	WORD $0x3dc0302c // ldr q12, [x1, #192]
-	WORD $0x3dc0342d // ldr q13, [x1, #208]
-	WORD $0x3dc0382e // ldr q14, [x1, #224]
-	WORD $0x3dc03c2f // ldr q15, [x1, #240]
-	WORD $0x3dc04c10 // ldr q16, [x0, #304]
-	WORD $0x3dc00c11 // ldr q17, [x0, #48]
+	WORD $0xad400420 // ldp q0, q1, [x1, #0]
+	WORD $0xad410c22 // ldp q2, q3, [x1, #32]
+	WORD $0xad421424 // ldp q4, q5, [x1, #64]
+	WORD $0xad431c26 // ldp q6, q7, [x1, #96]
+	WORD $0xad442428 // ldp q8, q9, [x1, #128]
+	WORD $0xad452c2a // ldp q10, q11, [x1, #160]
+	WORD $0xad46342c // ldp q12, q13, [x1, #192]
+	WORD $0xad473c2e // ldp q14, q15, [x1, #224]
+	WORD $0x3dc12810 // ldr q16, [x0, #1184]
+	WORD $0x3dc10c11 // ldr q17, [x0, #1072]
 row:
 	WORD $0x3dc00072 // ldr q18, [x3, #0]
 	WORD $0x3dc04073 // ldr q19, [x3, #256]
@@ -15767,9 +18176,8 @@ row:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x3dc00096 // ldr q22, [x4, #0]
 	WORD $0x3dc000b7 // ldr q23, [x5, #0]
-	WORD $0x3dc00118 // ldr q24, [x8, #0]
+	WORD $0xad406518 // ldp q24, q25, [x8, #0]
 	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc00519 // ldr q25, [x8, #16]
 	WORD $0x6e32df39 // fmul v25.4s, v25.4s, v18.4s
 	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
 	WORD $0x4e30f739 // fmax v25.4s, v25.4s, v16.4s
@@ -15779,344 +18187,297 @@ row:
 	WORD $0x4eb1d77d // fsub v29.4s, v27.4s, v17.4s
 	WORD $0x4ebcd718 // fsub v24.4s, v24.4s, v28.4s
 	WORD $0x4ebdd739 // fsub v25.4s, v25.4s, v29.4s
-	WORD $0x3dc0501d // ldr q29, [x0, #320]
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e38cfbc // fmla v28.4s, v29.4s, v24.4s
-	WORD $0x3dc0541e // ldr q30, [x0, #336]
-	WORD $0x4e39cfbe // fmla v30.4s, v29.4s, v25.4s
-	WORD $0x3dc0581d // ldr q29, [x0, #352]
-	WORD $0x4e38cf9d // fmla v29.4s, v28.4s, v24.4s
-	WORD $0x3dc0581c // ldr q28, [x0, #352]
-	WORD $0x4e39cfdc // fmla v28.4s, v30.4s, v25.4s
-	WORD $0x3dc05c1e // ldr q30, [x0, #368]
-	WORD $0x4e38cfbe // fmla v30.4s, v29.4s, v24.4s
-	WORD $0x3dc05c1d // ldr q29, [x0, #368]
-	WORD $0x4e39cf9d // fmla v29.4s, v28.4s, v25.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e38cfdc // fmla v28.4s, v30.4s, v24.4s
-	WORD $0x3dc0601e // ldr q30, [x0, #384]
-	WORD $0x4e39cfbe // fmla v30.4s, v29.4s, v25.4s
-	WORD $0x3dc0281d // ldr q29, [x0, #160]
-	WORD $0x4e38cf9d // fmla v29.4s, v28.4s, v24.4s
-	WORD $0x3dc0281c // ldr q28, [x0, #160]
-	WORD $0x4e39cfdc // fmla v28.4s, v30.4s, v25.4s
+	WORD $0x3dc12c1d // ldr q29, [x0, #1200]
+	WORD $0xad4a781c // ldp q28, q30, [x0, #320]
+	WORD $0x4e3dcf1c // fmla v28.4s, v24.4s, v29.4s
+	WORD $0x4e3dcf3e // fmla v30.4s, v25.4s, v29.4s
+	WORD $0xad4b7c1d // ldp q29, q31, [x0, #352]
+	WORD $0x4e3ccf1d // fmla v29.4s, v24.4s, v28.4s
+	WORD $0x4e3ecf3f // fmla v31.4s, v25.4s, v30.4s
+	WORD $0xad4c701e // ldp q30, q28, [x0, #384]
+	WORD $0x4e3dcf1e // fmla v30.4s, v24.4s, v29.4s
+	WORD $0x4e3fcf3c // fmla v28.4s, v25.4s, v31.4s
+	WORD $0xad4d741f // ldp q31, q29, [x0, #416]
+	WORD $0x4e3ecf1f // fmla v31.4s, v24.4s, v30.4s
+	WORD $0x4e3ccf3d // fmla v29.4s, v25.4s, v28.4s
+	WORD $0xad4e781c // ldp q28, q30, [x0, #448]
+	WORD $0x4e3fcf1c // fmla v28.4s, v24.4s, v31.4s
+	WORD $0x4e3dcf3e // fmla v30.4s, v25.4s, v29.4s
 	WORD $0x4f37575a // shl v26.4s, v26.4s, #23
-	WORD $0x4eba87bd // add v29.4s, v29.4s, v26.4s
+	WORD $0x4eba879c // add v28.4s, v28.4s, v26.4s
 	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
-	WORD $0x4ebb879c // add v28.4s, v28.4s, v27.4s
-	WORD $0x6e3ddc00 // fmul v0.4s, v0.4s, v29.4s
-	WORD $0x6e3cdc21 // fmul v1.4s, v1.4s, v28.4s
+	WORD $0x4ebb87de // add v30.4s, v30.4s, v27.4s
+	WORD $0x6e3cdc00 // fmul v0.4s, v0.4s, v28.4s
+	WORD $0x6e3edc21 // fmul v1.4s, v1.4s, v30.4s
 	WORD $0x4f961260 // fmla v0.4s, v19.4s, v22.s[0]
 	WORD $0x4fb61261 // fmla v1.4s, v19.4s, v22.s[1]
 	WORD $0x4f971014 // fmla v20.4s, v0.4s, v23.s[0]
 	WORD $0x4fb71035 // fmla v21.4s, v1.4s, v23.s[1]
-	WORD $0x3dc0091c // ldr q28, [x8, #32]
+	WORD $0xad41711e // ldp q30, q28, [x8, #32]
+	WORD $0x6e32dfde // fmul v30.4s, v30.4s, v18.4s
 	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
-	WORD $0x3dc00d1d // ldr q29, [x8, #48]
-	WORD $0x6e32dfbd // fmul v29.4s, v29.4s, v18.4s
+	WORD $0x4e30f7de // fmax v30.4s, v30.4s, v16.4s
 	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
-	WORD $0x4e30f7bd // fmax v29.4s, v29.4s, v16.4s
-	WORD $0x4e31d79e // fadd v30.4s, v28.4s, v17.4s
-	WORD $0x4e31d7bb // fadd v27.4s, v29.4s, v17.4s
-	WORD $0x4eb1d7da // fsub v26.4s, v30.4s, v17.4s
-	WORD $0x4eb1d779 // fsub v25.4s, v27.4s, v17.4s
+	WORD $0x4e31d7dd // fadd v29.4s, v30.4s, v17.4s
+	WORD $0x4e31d79f // fadd v31.4s, v28.4s, v17.4s
+	WORD $0x4eb1d7bb // fsub v27.4s, v29.4s, v17.4s
+	WORD $0x4eb1d7fa // fsub v26.4s, v31.4s, v17.4s
+	WORD $0x4ebbd7de // fsub v30.4s, v30.4s, v27.4s
 	WORD $0x4ebad79c // fsub v28.4s, v28.4s, v26.4s
-	WORD $0x4eb9d7bd // fsub v29.4s, v29.4s, v25.4s
-	WORD $0x3dc05019 // ldr q25, [x0, #320]
-	WORD $0x3dc0541a // ldr q26, [x0, #336]
-	WORD $0x4e3ccf3a // fmla v26.4s, v25.4s, v28.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e3dcf38 // fmla v24.4s, v25.4s, v29.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x4e3ccf59 // fmla v25.4s, v26.4s, v28.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e3dcf1a // fmla v26.4s, v24.4s, v29.4s
-	WORD $0x3dc05c18 // ldr q24, [x0, #368]
-	WORD $0x4e3ccf38 // fmla v24.4s, v25.4s, v28.4s
-	WORD $0x3dc05c19 // ldr q25, [x0, #368]
-	WORD $0x4e3dcf59 // fmla v25.4s, v26.4s, v29.4s
-	WORD $0x3dc0601a // ldr q26, [x0, #384]
-	WORD $0x4e3ccf1a // fmla v26.4s, v24.4s, v28.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e3dcf38 // fmla v24.4s, v25.4s, v29.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e3ccf59 // fmla v25.4s, v26.4s, v28.4s
-	WORD $0x3dc0281a // ldr q26, [x0, #160]
-	WORD $0x4e3dcf1a // fmla v26.4s, v24.4s, v29.4s
-	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
-	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
-	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
-	WORD $0x4ebb875a // add v26.4s, v26.4s, v27.4s
-	WORD $0x6e39dc42 // fmul v2.4s, v2.4s, v25.4s
-	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
+	WORD $0x3dc12c1a // ldr q26, [x0, #1200]
+	WORD $0xad4a641b // ldp q27, q25, [x0, #320]
+	WORD $0x4e3acfdb // fmla v27.4s, v30.4s, v26.4s
+	WORD $0x4e3acf99 // fmla v25.4s, v28.4s, v26.4s
+	WORD $0xad4b601a // ldp q26, q24, [x0, #352]
+	WORD $0x4e3bcfda // fmla v26.4s, v30.4s, v27.4s
+	WORD $0x4e39cf98 // fmla v24.4s, v28.4s, v25.4s
+	WORD $0xad4c6c19 // ldp q25, q27, [x0, #384]
+	WORD $0x4e3acfd9 // fmla v25.4s, v30.4s, v26.4s
+	WORD $0x4e38cf9b // fmla v27.4s, v28.4s, v24.4s
+	WORD $0xad4d6818 // ldp q24, q26, [x0, #416]
+	WORD $0x4e39cfd8 // fmla v24.4s, v30.4s, v25.4s
+	WORD $0x4e3bcf9a // fmla v26.4s, v28.4s, v27.4s
+	WORD $0xad4e641b // ldp q27, q25, [x0, #448]
+	WORD $0x4e38cfdb // fmla v27.4s, v30.4s, v24.4s
+	WORD $0x4e3acf99 // fmla v25.4s, v28.4s, v26.4s
+	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
+	WORD $0x4ebd877b // add v27.4s, v27.4s, v29.4s
+	WORD $0x4f3757ff // shl v31.4s, v31.4s, #23
+	WORD $0x4ebf8739 // add v25.4s, v25.4s, v31.4s
+	WORD $0x6e3bdc42 // fmul v2.4s, v2.4s, v27.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
 	WORD $0x4f961a62 // fmla v2.4s, v19.4s, v22.s[2]
 	WORD $0x4fb61a63 // fmla v3.4s, v19.4s, v22.s[3]
 	WORD $0x4f971854 // fmla v20.4s, v2.4s, v23.s[2]
 	WORD $0x4fb71875 // fmla v21.4s, v3.4s, v23.s[3]
-	WORD $0x3dc0049a // ldr q26, [x4, #16]
-	WORD $0x3dc004b9 // ldr q25, [x5, #16]
-	WORD $0x3dc01118 // ldr q24, [x8, #64]
+	WORD $0x3dc00499 // ldr q25, [x4, #16]
+	WORD $0x3dc004bb // ldr q27, [x5, #16]
+	WORD $0xad42611a // ldp q26, q24, [x8, #64]
+	WORD $0x6e32df5a // fmul v26.4s, v26.4s, v18.4s
 	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc0151b // ldr q27, [x8, #80]
-	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
+	WORD $0x4e30f75a // fmax v26.4s, v26.4s, v16.4s
 	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
-	WORD $0x4e30f77b // fmax v27.4s, v27.4s, v16.4s
-	WORD $0x4e31d71e // fadd v30.4s, v24.4s, v17.4s
-	WORD $0x4e31d77d // fadd v29.4s, v27.4s, v17.4s
-	WORD $0x4eb1d7d7 // fsub v23.4s, v30.4s, v17.4s
-	WORD $0x4eb1d7b6 // fsub v22.4s, v29.4s, v17.4s
-	WORD $0x4eb7d718 // fsub v24.4s, v24.4s, v23.4s
-	WORD $0x4eb6d77b // fsub v27.4s, v27.4s, v22.4s
-	WORD $0x3dc05016 // ldr q22, [x0, #320]
-	WORD $0x3dc05417 // ldr q23, [x0, #336]
-	WORD $0x4e38ced7 // fmla v23.4s, v22.4s, v24.4s
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e3bcedc // fmla v28.4s, v22.4s, v27.4s
-	WORD $0x3dc05816 // ldr q22, [x0, #352]
-	WORD $0x4e38cef6 // fmla v22.4s, v23.4s, v24.4s
-	WORD $0x3dc05817 // ldr q23, [x0, #352]
-	WORD $0x4e3bcf97 // fmla v23.4s, v28.4s, v27.4s
-	WORD $0x3dc05c1c // ldr q28, [x0, #368]
-	WORD $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
-	WORD $0x3dc05c16 // ldr q22, [x0, #368]
-	WORD $0x4e3bcef6 // fmla v22.4s, v23.4s, v27.4s
-	WORD $0x3dc06017 // ldr q23, [x0, #384]
-	WORD $0x4e38cf97 // fmla v23.4s, v28.4s, v24.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e3bcedc // fmla v28.4s, v22.4s, v27.4s
-	WORD $0x3dc02816 // ldr q22, [x0, #160]
-	WORD $0x4e38cef6 // fmla v22.4s, v23.4s, v24.4s
-	WORD $0x3dc02817 // ldr q23, [x0, #160]
-	WORD $0x4e3bcf97 // fmla v23.4s, v28.4s, v27.4s
-	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
-	WORD $0x4ebe86d6 // add v22.4s, v22.4s, v30.4s
+	WORD $0x4e31d75f // fadd v31.4s, v26.4s, v17.4s
+	WORD $0x4e31d71d // fadd v29.4s, v24.4s, v17.4s
+	WORD $0x4eb1d7fc // fsub v28.4s, v31.4s, v17.4s
+	WORD $0x4eb1d7be // fsub v30.4s, v29.4s, v17.4s
+	WORD $0x4ebcd75a // fsub v26.4s, v26.4s, v28.4s
+	WORD $0x4ebed718 // fsub v24.4s, v24.4s, v30.4s
+	WORD $0x3dc12c1e // ldr q30, [x0, #1200]
+	WORD $0xad4a5c1c // ldp q28, q23, [x0, #320]
+	WORD $0x4e3ecf5c // fmla v28.4s, v26.4s, v30.4s
+	WORD $0x4e3ecf17 // fmla v23.4s, v24.4s, v30.4s
+	WORD $0xad4b581e // ldp q30, q22, [x0, #352]
+	WORD $0x4e3ccf5e // fmla v30.4s, v26.4s, v28.4s
+	WORD $0x4e37cf16 // fmla v22.4s, v24.4s, v23.4s
+	WORD $0xad4c7017 // ldp q23, q28, [x0, #384]
+	WORD $0x4e3ecf57 // fmla v23.4s, v26.4s, v30.4s
+	WORD $0x4e36cf1c // fmla v28.4s, v24.4s, v22.4s
+	WORD $0xad4d7816 // ldp q22, q30, [x0, #416]
+	WORD $0x4e37cf56 // fmla v22.4s, v26.4s, v23.4s
+	WORD $0x4e3ccf1e // fmla v30.4s, v24.4s, v28.4s
+	WORD $0xad4e5c1c // ldp q28, q23, [x0, #448]
+	WORD $0x4e36cf5c // fmla v28.4s, v26.4s, v22.4s
+	WORD $0x4e3ecf17 // fmla v23.4s, v24.4s, v30.4s
+	WORD $0x4f3757ff // shl v31.4s, v31.4s, #23
+	WORD $0x4ebf879c // add v28.4s, v28.4s, v31.4s
 	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
 	WORD $0x4ebd86f7 // add v23.4s, v23.4s, v29.4s
-	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
 	WORD $0x6e37dca5 // fmul v5.4s, v5.4s, v23.4s
-	WORD $0x4f9a1264 // fmla v4.4s, v19.4s, v26.s[0]
-	WORD $0x4fba1265 // fmla v5.4s, v19.4s, v26.s[1]
-	WORD $0x4f991094 // fmla v20.4s, v4.4s, v25.s[0]
-	WORD $0x4fb910b5 // fmla v21.4s, v5.4s, v25.s[1]
-	WORD $0x3dc01917 // ldr q23, [x8, #96]
+	WORD $0x4f991264 // fmla v4.4s, v19.4s, v25.s[0]
+	WORD $0x4fb91265 // fmla v5.4s, v19.4s, v25.s[1]
+	WORD $0x4f9b1094 // fmla v20.4s, v4.4s, v27.s[0]
+	WORD $0x4fbb10b5 // fmla v21.4s, v5.4s, v27.s[1]
+	WORD $0xad437117 // ldp q23, q28, [x8, #96]
 	WORD $0x6e32def7 // fmul v23.4s, v23.4s, v18.4s
-	WORD $0x3dc01d16 // ldr q22, [x8, #112]
-	WORD $0x6e32ded6 // fmul v22.4s, v22.4s, v18.4s
+	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
 	WORD $0x4e30f6f7 // fmax v23.4s, v23.4s, v16.4s
-	WORD $0x4e30f6d6 // fmax v22.4s, v22.4s, v16.4s
-	WORD $0x4e31d6fc // fadd v28.4s, v23.4s, v17.4s
-	WORD $0x4e31d6dd // fadd v29.4s, v22.4s, v17.4s
-	WORD $0x4eb1d79e // fsub v30.4s, v28.4s, v17.4s
-	WORD $0x4eb1d7bb // fsub v27.4s, v29.4s, v17.4s
-	WORD $0x4ebed6f7 // fsub v23.4s, v23.4s, v30.4s
-	WORD $0x4ebbd6d6 // fsub v22.4s, v22.4s, v27.4s
-	WORD $0x3dc0501b // ldr q27, [x0, #320]
-	WORD $0x3dc0541e // ldr q30, [x0, #336]
-	WORD $0x4e37cf7e // fmla v30.4s, v27.4s, v23.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e36cf78 // fmla v24.4s, v27.4s, v22.4s
-	WORD $0x3dc0581b // ldr q27, [x0, #352]
-	WORD $0x4e37cfdb // fmla v27.4s, v30.4s, v23.4s
-	WORD $0x3dc0581e // ldr q30, [x0, #352]
-	WORD $0x4e36cf1e // fmla v30.4s, v24.4s, v22.4s
-	WORD $0x3dc05c18 // ldr q24, [x0, #368]
-	WORD $0x4e37cf78 // fmla v24.4s, v27.4s, v23.4s
-	WORD $0x3dc05c1b // ldr q27, [x0, #368]
-	WORD $0x4e36cfdb // fmla v27.4s, v30.4s, v22.4s
-	WORD $0x3dc0601e // ldr q30, [x0, #384]
-	WORD $0x4e37cf1e // fmla v30.4s, v24.4s, v23.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e36cf78 // fmla v24.4s, v27.4s, v22.4s
-	WORD $0x3dc0281b // ldr q27, [x0, #160]
-	WORD $0x4e37cfdb // fmla v27.4s, v30.4s, v23.4s
-	WORD $0x3dc0281e // ldr q30, [x0, #160]
-	WORD $0x4e36cf1e // fmla v30.4s, v24.4s, v22.4s
-	WORD $0x4f37579c // shl v28.4s, v28.4s, #23
-	WORD $0x4ebc877b // add v27.4s, v27.4s, v28.4s
-	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
-	WORD $0x4ebd87de // add v30.4s, v30.4s, v29.4s
-	WORD $0x6e3bdcc6 // fmul v6.4s, v6.4s, v27.4s
-	WORD $0x6e3edce7 // fmul v7.4s, v7.4s, v30.4s
-	WORD $0x4f9a1a66 // fmla v6.4s, v19.4s, v26.s[2]
-	WORD $0x4fba1a67 // fmla v7.4s, v19.4s, v26.s[3]
-	WORD $0x4f9918d4 // fmla v20.4s, v6.4s, v25.s[2]
-	WORD $0x4fb918f5 // fmla v21.4s, v7.4s, v25.s[3]
-	WORD $0x3dc0089e // ldr q30, [x4, #32]
-	WORD $0x3dc008bb // ldr q27, [x5, #32]
-	WORD $0x3dc02118 // ldr q24, [x8, #128]
-	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc0251d // ldr q29, [x8, #144]
-	WORD $0x6e32dfbd // fmul v29.4s, v29.4s, v18.4s
-	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
-	WORD $0x4e30f7bd // fmax v29.4s, v29.4s, v16.4s
-	WORD $0x4e31d71c // fadd v28.4s, v24.4s, v17.4s
-	WORD $0x4e31d7b6 // fadd v22.4s, v29.4s, v17.4s
-	WORD $0x4eb1d799 // fsub v25.4s, v28.4s, v17.4s
-	WORD $0x4eb1d6da // fsub v26.4s, v22.4s, v17.4s
-	WORD $0x4eb9d718 // fsub v24.4s, v24.4s, v25.4s
-	WORD $0x4ebad7bd // fsub v29.4s, v29.4s, v26.4s
-	WORD $0x3dc0501a // ldr q26, [x0, #320]
-	WORD $0x3dc05419 // ldr q25, [x0, #336]
-	WORD $0x4e38cf59 // fmla v25.4s, v26.4s, v24.4s
-	WORD $0x3dc05417 // ldr q23, [x0, #336]
-	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e38cf3a // fmla v26.4s, v25.4s, v24.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
-	WORD $0x3dc05c17 // ldr q23, [x0, #368]
-	WORD $0x4e38cf57 // fmla v23.4s, v26.4s, v24.4s
-	WORD $0x3dc05c1a // ldr q26, [x0, #368]
-	WORD $0x4e3dcf3a // fmla v26.4s, v25.4s, v29.4s
-	WORD $0x3dc06019 // ldr q25, [x0, #384]
-	WORD $0x4e38cef9 // fmla v25.4s, v23.4s, v24.4s
-	WORD $0x3dc06017 // ldr q23, [x0, #384]
-	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
-	WORD $0x3dc0281a // ldr q26, [x0, #160]
-	WORD $0x4e38cf3a // fmla v26.4s, v25.4s, v24.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
-	WORD $0x4f37579c // shl v28.4s, v28.4s, #23
-	WORD $0x4ebc875a // add v26.4s, v26.4s, v28.4s
-	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
-	WORD $0x4eb68739 // add v25.4s, v25.4s, v22.4s
-	WORD $0x6e3add08 // fmul v8.4s, v8.4s, v26.4s
-	WORD $0x6e39dd29 // fmul v9.4s, v9.4s, v25.4s
-	WORD $0x4f9e1268 // fmla v8.4s, v19.4s, v30.s[0]
-	WORD $0x4fbe1269 // fmla v9.4s, v19.4s, v30.s[1]
-	WORD $0x4f9b1114 // fmla v20.4s, v8.4s, v27.s[0]
-	WORD $0x4fbb1135 // fmla v21.4s, v9.4s, v27.s[1]
-	WORD $0x3dc02919 // ldr q25, [x8, #160]
-	WORD $0x6e32df39 // fmul v25.4s, v25.4s, v18.4s
-	WORD $0x3dc02d1a // ldr q26, [x8, #176]
-	WORD $0x6e32df5a // fmul v26.4s, v26.4s, v18.4s
-	WORD $0x4e30f739 // fmax v25.4s, v25.4s, v16.4s
-	WORD $0x4e30f75a // fmax v26.4s, v26.4s, v16.4s
-	WORD $0x4e31d737 // fadd v23.4s, v25.4s, v17.4s
-	WORD $0x4e31d756 // fadd v22.4s, v26.4s, v17.4s
-	WORD $0x4eb1d6fc // fsub v28.4s, v23.4s, v17.4s
-	WORD $0x4eb1d6dd // fsub v29.4s, v22.4s, v17.4s
-	WORD $0x4ebcd739 // fsub v25.4s, v25.4s, v28.4s
-	WORD $0x4ebdd75a // fsub v26.4s, v26.4s, v29.4s
-	WORD $0x3dc0501d // ldr q29, [x0, #320]
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e39cfbc // fmla v28.4s, v29.4s, v25.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e3acfb8 // fmla v24.4s, v29.4s, v26.4s
-	WORD $0x3dc0581d // ldr q29, [x0, #352]
-	WORD $0x4e39cf9d // fmla v29.4s, v28.4s, v25.4s
-	WORD $0x3dc0581c // ldr q28, [x0, #352]
-	WORD $0x4e3acf1c // fmla v28.4s, v24.4s, v26.4s
-	WORD $0x3dc05c18 // ldr q24, [x0, #368]
-	WORD $0x4e39cfb8 // fmla v24.4s, v29.4s, v25.4s
-	WORD $0x3dc05c1d // ldr q29, [x0, #368]
+	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
+	WORD $0x4e31d6fe // fadd v30.4s, v23.4s, v17.4s
+	WORD $0x4e31d796 // fadd v22.4s, v28.4s, v17.4s
+	WORD $0x4eb1d7dd // fsub v29.4s, v30.4s, v17.4s
+	WORD $0x4eb1d6df // fsub v31.4s, v22.4s, v17.4s
+	WORD $0x4ebdd6f7 // fsub v23.4s, v23.4s, v29.4s
+	WORD $0x4ebfd79c // fsub v28.4s, v28.4s, v31.4s
+	WORD $0x3dc12c1f // ldr q31, [x0, #1200]
+	WORD $0xad4a601d // ldp q29, q24, [x0, #320]
+	WORD $0x4e3fcefd // fmla v29.4s, v23.4s, v31.4s
+	WORD $0x4e3fcf98 // fmla v24.4s, v28.4s, v31.4s
+	WORD $0xad4b681f // ldp q31, q26, [x0, #352]
+	WORD $0x4e3dceff // fmla v31.4s, v23.4s, v29.4s
+	WORD $0x4e38cf9a // fmla v26.4s, v28.4s, v24.4s
+	WORD $0xad4c7418 // ldp q24, q29, [x0, #384]
+	WORD $0x4e3fcef8 // fmla v24.4s, v23.4s, v31.4s
 	WORD $0x4e3acf9d // fmla v29.4s, v28.4s, v26.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e39cf1c // fmla v28.4s, v24.4s, v25.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e3acfb8 // fmla v24.4s, v29.4s, v26.4s
-	WORD $0x3dc0281d // ldr q29, [x0, #160]
-	WORD $0x4e39cf9d // fmla v29.4s, v28.4s, v25.4s
-	WORD $0x3dc0281c // ldr q28, [x0, #160]
-	WORD $0x4e3acf1c // fmla v28.4s, v24.4s, v26.4s
-	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
-	WORD $0x4eb787bd // add v29.4s, v29.4s, v23.4s
+	WORD $0xad4d7c1a // ldp q26, q31, [x0, #416]
+	WORD $0x4e38cefa // fmla v26.4s, v23.4s, v24.4s
+	WORD $0x4e3dcf9f // fmla v31.4s, v28.4s, v29.4s
+	WORD $0xad4e601d // ldp q29, q24, [x0, #448]
+	WORD $0x4e3acefd // fmla v29.4s, v23.4s, v26.4s
+	WORD $0x4e3fcf98 // fmla v24.4s, v28.4s, v31.4s
+	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
+	WORD $0x4ebe87bd // add v29.4s, v29.4s, v30.4s
+	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
+	WORD $0x4eb68718 // add v24.4s, v24.4s, v22.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x6e38dce7 // fmul v7.4s, v7.4s, v24.4s
+	WORD $0x4f991a66 // fmla v6.4s, v19.4s, v25.s[2]
+	WORD $0x4fb91a67 // fmla v7.4s, v19.4s, v25.s[3]
+	WORD $0x4f9b18d4 // fmla v20.4s, v6.4s, v27.s[2]
+	WORD $0x4fbb18f5 // fmla v21.4s, v7.4s, v27.s[3]
+	WORD $0x3dc00898 // ldr q24, [x4, #32]
+	WORD $0x3dc008bd // ldr q29, [x5, #32]
+	WORD $0xad44691f // ldp q31, q26, [x8, #128]
+	WORD $0x6e32dfff // fmul v31.4s, v31.4s, v18.4s
+	WORD $0x6e32df5a // fmul v26.4s, v26.4s, v18.4s
+	WORD $0x4e30f7ff // fmax v31.4s, v31.4s, v16.4s
+	WORD $0x4e30f75a // fmax v26.4s, v26.4s, v16.4s
+	WORD $0x4e31d7f6 // fadd v22.4s, v31.4s, v17.4s
+	WORD $0x4e31d75e // fadd v30.4s, v26.4s, v17.4s
+	WORD $0x4eb1d6dc // fsub v28.4s, v22.4s, v17.4s
+	WORD $0x4eb1d7d7 // fsub v23.4s, v30.4s, v17.4s
+	WORD $0x4ebcd7ff // fsub v31.4s, v31.4s, v28.4s
+	WORD $0x4eb7d75a // fsub v26.4s, v26.4s, v23.4s
+	WORD $0x3dc12c17 // ldr q23, [x0, #1200]
+	WORD $0xad4a6c1c // ldp q28, q27, [x0, #320]
+	WORD $0x4e37cffc // fmla v28.4s, v31.4s, v23.4s
+	WORD $0x4e37cf5b // fmla v27.4s, v26.4s, v23.4s
+	WORD $0xad4b6417 // ldp q23, q25, [x0, #352]
+	WORD $0x4e3ccff7 // fmla v23.4s, v31.4s, v28.4s
+	WORD $0x4e3bcf59 // fmla v25.4s, v26.4s, v27.4s
+	WORD $0xad4c701b // ldp q27, q28, [x0, #384]
+	WORD $0x4e37cffb // fmla v27.4s, v31.4s, v23.4s
+	WORD $0x4e39cf5c // fmla v28.4s, v26.4s, v25.4s
+	WORD $0xad4d5c19 // ldp q25, q23, [x0, #416]
+	WORD $0x4e3bcff9 // fmla v25.4s, v31.4s, v27.4s
+	WORD $0x4e3ccf57 // fmla v23.4s, v26.4s, v28.4s
+	WORD $0xad4e6c1c // ldp q28, q27, [x0, #448]
+	WORD $0x4e39cffc // fmla v28.4s, v31.4s, v25.4s
+	WORD $0x4e37cf5b // fmla v27.4s, v26.4s, v23.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
 	WORD $0x4eb6879c // add v28.4s, v28.4s, v22.4s
-	WORD $0x6e3ddd4a // fmul v10.4s, v10.4s, v29.4s
-	WORD $0x6e3cdd6b // fmul v11.4s, v11.4s, v28.4s
-	WORD $0x4f9e1a6a // fmla v10.4s, v19.4s, v30.s[2]
-	WORD $0x4fbe1a6b // fmla v11.4s, v19.4s, v30.s[3]
-	WORD $0x4f9b1954 // fmla v20.4s, v10.4s, v27.s[2]
-	WORD $0x4fbb1975 // fmla v21.4s, v11.4s, v27.s[3]
-	WORD $0x3dc00c9c // ldr q28, [x4, #48]
-	WORD $0x3dc00cbd // ldr q29, [x5, #48]
-	WORD $0x3dc03118 // ldr q24, [x8, #192]
-	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc03516 // ldr q22, [x8, #208]
-	WORD $0x6e32ded6 // fmul v22.4s, v22.4s, v18.4s
-	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
-	WORD $0x4e30f6d6 // fmax v22.4s, v22.4s, v16.4s
-	WORD $0x4e31d717 // fadd v23.4s, v24.4s, v17.4s
-	WORD $0x4e31d6da // fadd v26.4s, v22.4s, v17.4s
-	WORD $0x4eb1d6fb // fsub v27.4s, v23.4s, v17.4s
-	WORD $0x4eb1d75e // fsub v30.4s, v26.4s, v17.4s
-	WORD $0x4ebbd718 // fsub v24.4s, v24.4s, v27.4s
-	WORD $0x4ebed6d6 // fsub v22.4s, v22.4s, v30.4s
-	WORD $0x3dc0501e // ldr q30, [x0, #320]
-	WORD $0x3dc0541b // ldr q27, [x0, #336]
-	WORD $0x4e38cfdb // fmla v27.4s, v30.4s, v24.4s
-	WORD $0x3dc05419 // ldr q25, [x0, #336]
-	WORD $0x4e36cfd9 // fmla v25.4s, v30.4s, v22.4s
-	WORD $0x3dc0581e // ldr q30, [x0, #352]
-	WORD $0x4e38cf7e // fmla v30.4s, v27.4s, v24.4s
-	WORD $0x3dc0581b // ldr q27, [x0, #352]
-	WORD $0x4e36cf3b // fmla v27.4s, v25.4s, v22.4s
-	WORD $0x3dc05c19 // ldr q25, [x0, #368]
-	WORD $0x4e38cfd9 // fmla v25.4s, v30.4s, v24.4s
-	WORD $0x3dc05c1e // ldr q30, [x0, #368]
+	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
+	WORD $0x4ebe877b // add v27.4s, v27.4s, v30.4s
+	WORD $0x6e3cdd08 // fmul v8.4s, v8.4s, v28.4s
+	WORD $0x6e3bdd29 // fmul v9.4s, v9.4s, v27.4s
+	WORD $0x4f981268 // fmla v8.4s, v19.4s, v24.s[0]
+	WORD $0x4fb81269 // fmla v9.4s, v19.4s, v24.s[1]
+	WORD $0x4f9d1114 // fmla v20.4s, v8.4s, v29.s[0]
+	WORD $0x4fbd1135 // fmla v21.4s, v9.4s, v29.s[1]
+	WORD $0xad45711b // ldp q27, q28, [x8, #160]
+	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
+	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
+	WORD $0x4e30f77b // fmax v27.4s, v27.4s, v16.4s
+	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
+	WORD $0x4e31d777 // fadd v23.4s, v27.4s, v17.4s
+	WORD $0x4e31d799 // fadd v25.4s, v28.4s, v17.4s
+	WORD $0x4eb1d6fe // fsub v30.4s, v23.4s, v17.4s
+	WORD $0x4eb1d736 // fsub v22.4s, v25.4s, v17.4s
+	WORD $0x4ebed77b // fsub v27.4s, v27.4s, v30.4s
+	WORD $0x4eb6d79c // fsub v28.4s, v28.4s, v22.4s
+	WORD $0x3dc12c16 // ldr q22, [x0, #1200]
+	WORD $0xad4a681e // ldp q30, q26, [x0, #320]
 	WORD $0x4e36cf7e // fmla v30.4s, v27.4s, v22.4s
-	WORD $0x3dc0601b // ldr q27, [x0, #384]
-	WORD $0x4e38cf3b // fmla v27.4s, v25.4s, v24.4s
-	WORD $0x3dc06019 // ldr q25, [x0, #384]
-	WORD $0x4e36cfd9 // fmla v25.4s, v30.4s, v22.4s
-	WORD $0x3dc0281e // ldr q30, [x0, #160]
-	WORD $0x4e38cf7e // fmla v30.4s, v27.4s, v24.4s
-	WORD $0x3dc0281b // ldr q27, [x0, #160]
-	WORD $0x4e36cf3b // fmla v27.4s, v25.4s, v22.4s
+	WORD $0x4e36cf9a // fmla v26.4s, v28.4s, v22.4s
+	WORD $0xad4b7c16 // ldp q22, q31, [x0, #352]
+	WORD $0x4e3ecf76 // fmla v22.4s, v27.4s, v30.4s
+	WORD $0x4e3acf9f // fmla v31.4s, v28.4s, v26.4s
+	WORD $0xad4c781a // ldp q26, q30, [x0, #384]
+	WORD $0x4e36cf7a // fmla v26.4s, v27.4s, v22.4s
+	WORD $0x4e3fcf9e // fmla v30.4s, v28.4s, v31.4s
+	WORD $0xad4d581f // ldp q31, q22, [x0, #416]
+	WORD $0x4e3acf7f // fmla v31.4s, v27.4s, v26.4s
+	WORD $0x4e3ecf96 // fmla v22.4s, v28.4s, v30.4s
+	WORD $0xad4e681e // ldp q30, q26, [x0, #448]
+	WORD $0x4e3fcf7e // fmla v30.4s, v27.4s, v31.4s
+	WORD $0x4e36cf9a // fmla v26.4s, v28.4s, v22.4s
 	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
 	WORD $0x4eb787de // add v30.4s, v30.4s, v23.4s
-	WORD $0x4f37575a // shl v26.4s, v26.4s, #23
-	WORD $0x4eba877b // add v27.4s, v27.4s, v26.4s
-	WORD $0x6e3edd8c // fmul v12.4s, v12.4s, v30.4s
-	WORD $0x6e3bddad // fmul v13.4s, v13.4s, v27.4s
-	WORD $0x4f9c126c // fmla v12.4s, v19.4s, v28.s[0]
-	WORD $0x4fbc126d // fmla v13.4s, v19.4s, v28.s[1]
-	WORD $0x4f9d1194 // fmla v20.4s, v12.4s, v29.s[0]
-	WORD $0x4fbd11b5 // fmla v21.4s, v13.4s, v29.s[1]
-	WORD $0x3dc0391b // ldr q27, [x8, #224]
-	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
-	WORD $0x3dc03d1e // ldr q30, [x8, #240]
-	WORD $0x6e32dfde // fmul v30.4s, v30.4s, v18.4s
-	WORD $0x4e30f77b // fmax v27.4s, v27.4s, v16.4s
-	WORD $0x4e30f7de // fmax v30.4s, v30.4s, v16.4s
-	WORD $0x4e31d772 // fadd v18.4s, v27.4s, v17.4s
-	WORD $0x4e31d7d9 // fadd v25.4s, v30.4s, v17.4s
-	WORD $0x4eb1d65a // fsub v26.4s, v18.4s, v17.4s
-	WORD $0x4eb1d737 // fsub v23.4s, v25.4s, v17.4s
-	WORD $0x4ebad77b // fsub v27.4s, v27.4s, v26.4s
-	WORD $0x4eb7d7de // fsub v30.4s, v30.4s, v23.4s
-	WORD $0x3dc05017 // ldr q23, [x0, #320]
-	WORD $0x3dc0541a // ldr q26, [x0, #336]
-	WORD $0x4e3bcefa // fmla v26.4s, v23.4s, v27.4s
-	WORD $0x3dc05416 // ldr q22, [x0, #336]
-	WORD $0x4e3ecef6 // fmla v22.4s, v23.4s, v30.4s
-	WORD $0x3dc05817 // ldr q23, [x0, #352]
-	WORD $0x4e3bcf57 // fmla v23.4s, v26.4s, v27.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e3eceda // fmla v26.4s, v22.4s, v30.4s
-	WORD $0x3dc05c16 // ldr q22, [x0, #368]
-	WORD $0x4e3bcef6 // fmla v22.4s, v23.4s, v27.4s
-	WORD $0x3dc05c17 // ldr q23, [x0, #368]
-	WORD $0x4e3ecf57 // fmla v23.4s, v26.4s, v30.4s
-	WORD $0x3dc0601a // ldr q26, [x0, #384]
-	WORD $0x4e3bceda // fmla v26.4s, v22.4s, v27.4s
-	WORD $0x3dc06016 // ldr q22, [x0, #384]
-	WORD $0x4e3ecef6 // fmla v22.4s, v23.4s, v30.4s
-	WORD $0x3dc02817 // ldr q23, [x0, #160]
-	WORD $0x4e3bcf57 // fmla v23.4s, v26.4s, v27.4s
-	WORD $0x3dc0281a // ldr q26, [x0, #160]
-	WORD $0x4e3eceda // fmla v26.4s, v22.4s, v30.4s
-	WORD $0x4f375652 // shl v18.4s, v18.4s, #23
-	WORD $0x4eb286f7 // add v23.4s, v23.4s, v18.4s
 	WORD $0x4f375739 // shl v25.4s, v25.4s, #23
 	WORD $0x4eb9875a // add v26.4s, v26.4s, v25.4s
-	WORD $0x6e37ddce // fmul v14.4s, v14.4s, v23.4s
-	WORD $0x6e3addef // fmul v15.4s, v15.4s, v26.4s
-	WORD $0x4f9c1a6e // fmla v14.4s, v19.4s, v28.s[2]
-	WORD $0x4fbc1a6f // fmla v15.4s, v19.4s, v28.s[3]
-	WORD $0x4f9d19d4 // fmla v20.4s, v14.4s, v29.s[2]
-	WORD $0x4fbd19f5 // fmla v21.4s, v15.4s, v29.s[3]
+	WORD $0x6e3edd4a // fmul v10.4s, v10.4s, v30.4s
+	WORD $0x6e3add6b // fmul v11.4s, v11.4s, v26.4s
+	WORD $0x4f981a6a // fmla v10.4s, v19.4s, v24.s[2]
+	WORD $0x4fb81a6b // fmla v11.4s, v19.4s, v24.s[3]
+	WORD $0x4f9d1954 // fmla v20.4s, v10.4s, v29.s[2]
+	WORD $0x4fbd1975 // fmla v21.4s, v11.4s, v29.s[3]
+	WORD $0x3dc00c9a // ldr q26, [x4, #48]
+	WORD $0x3dc00cbe // ldr q30, [x5, #48]
+	WORD $0xad467d16 // ldp q22, q31, [x8, #192]
+	WORD $0x6e32ded6 // fmul v22.4s, v22.4s, v18.4s
+	WORD $0x6e32dfff // fmul v31.4s, v31.4s, v18.4s
+	WORD $0x4e30f6d6 // fmax v22.4s, v22.4s, v16.4s
+	WORD $0x4e30f7ff // fmax v31.4s, v31.4s, v16.4s
+	WORD $0x4e31d6d9 // fadd v25.4s, v22.4s, v17.4s
+	WORD $0x4e31d7f7 // fadd v23.4s, v31.4s, v17.4s
+	WORD $0x4eb1d73c // fsub v28.4s, v25.4s, v17.4s
+	WORD $0x4eb1d6fb // fsub v27.4s, v23.4s, v17.4s
+	WORD $0x4ebcd6d6 // fsub v22.4s, v22.4s, v28.4s
+	WORD $0x4ebbd7ff // fsub v31.4s, v31.4s, v27.4s
+	WORD $0x3dc12c1b // ldr q27, [x0, #1200]
+	WORD $0xad4a741c // ldp q28, q29, [x0, #320]
+	WORD $0x4e3bcedc // fmla v28.4s, v22.4s, v27.4s
+	WORD $0x4e3bcffd // fmla v29.4s, v31.4s, v27.4s
+	WORD $0xad4b601b // ldp q27, q24, [x0, #352]
+	WORD $0x4e3ccedb // fmla v27.4s, v22.4s, v28.4s
+	WORD $0x4e3dcff8 // fmla v24.4s, v31.4s, v29.4s
+	WORD $0xad4c701d // ldp q29, q28, [x0, #384]
+	WORD $0x4e3bcedd // fmla v29.4s, v22.4s, v27.4s
+	WORD $0x4e38cffc // fmla v28.4s, v31.4s, v24.4s
+	WORD $0xad4d6c18 // ldp q24, q27, [x0, #416]
+	WORD $0x4e3dced8 // fmla v24.4s, v22.4s, v29.4s
+	WORD $0x4e3ccffb // fmla v27.4s, v31.4s, v28.4s
+	WORD $0xad4e741c // ldp q28, q29, [x0, #448]
+	WORD $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
+	WORD $0x4e3bcffd // fmla v29.4s, v31.4s, v27.4s
+	WORD $0x4f375739 // shl v25.4s, v25.4s, #23
+	WORD $0x4eb9879c // add v28.4s, v28.4s, v25.4s
+	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
+	WORD $0x4eb787bd // add v29.4s, v29.4s, v23.4s
+	WORD $0x6e3cdd8c // fmul v12.4s, v12.4s, v28.4s
+	WORD $0x6e3dddad // fmul v13.4s, v13.4s, v29.4s
+	WORD $0x4f9a126c // fmla v12.4s, v19.4s, v26.s[0]
+	WORD $0x4fba126d // fmla v13.4s, v19.4s, v26.s[1]
+	WORD $0x4f9e1194 // fmla v20.4s, v12.4s, v30.s[0]
+	WORD $0x4fbe11b5 // fmla v21.4s, v13.4s, v30.s[1]
+	WORD $0xad47711d // ldp q29, q28, [x8, #224]
+	WORD $0x6e32dfbd // fmul v29.4s, v29.4s, v18.4s
+	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
+	WORD $0x4e30f7bd // fmax v29.4s, v29.4s, v16.4s
+	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
+	WORD $0x4e31d7b2 // fadd v18.4s, v29.4s, v17.4s
+	WORD $0x4e31d79b // fadd v27.4s, v28.4s, v17.4s
+	WORD $0x4eb1d658 // fsub v24.4s, v18.4s, v17.4s
+	WORD $0x4eb1d777 // fsub v23.4s, v27.4s, v17.4s
+	WORD $0x4eb8d7bd // fsub v29.4s, v29.4s, v24.4s
+	WORD $0x4eb7d79c // fsub v28.4s, v28.4s, v23.4s
+	WORD $0x3dc12c17 // ldr q23, [x0, #1200]
+	WORD $0xad4a6418 // ldp q24, q25, [x0, #320]
+	WORD $0x4e37cfb8 // fmla v24.4s, v29.4s, v23.4s
+	WORD $0x4e37cf99 // fmla v25.4s, v28.4s, v23.4s
+	WORD $0xad4b7c17 // ldp q23, q31, [x0, #352]
+	WORD $0x4e38cfb7 // fmla v23.4s, v29.4s, v24.4s
+	WORD $0x4e39cf9f // fmla v31.4s, v28.4s, v25.4s
+	WORD $0xad4c6019 // ldp q25, q24, [x0, #384]
+	WORD $0x4e37cfb9 // fmla v25.4s, v29.4s, v23.4s
+	WORD $0x4e3fcf98 // fmla v24.4s, v28.4s, v31.4s
+	WORD $0xad4d5c1f // ldp q31, q23, [x0, #416]
+	WORD $0x4e39cfbf // fmla v31.4s, v29.4s, v25.4s
+	WORD $0x4e38cf97 // fmla v23.4s, v28.4s, v24.4s
+	WORD $0xad4e6418 // ldp q24, q25, [x0, #448]
+	WORD $0x4e3fcfb8 // fmla v24.4s, v29.4s, v31.4s
+	WORD $0x4e37cf99 // fmla v25.4s, v28.4s, v23.4s
+	WORD $0x4f375652 // shl v18.4s, v18.4s, #23
+	WORD $0x4eb28718 // add v24.4s, v24.4s, v18.4s
+	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
+	WORD $0x4ebb8739 // add v25.4s, v25.4s, v27.4s
+	WORD $0x6e38ddce // fmul v14.4s, v14.4s, v24.4s
+	WORD $0x6e39ddef // fmul v15.4s, v15.4s, v25.4s
+	WORD $0x4f9a1a6e // fmla v14.4s, v19.4s, v26.s[2]
+	WORD $0x4fba1a6f // fmla v15.4s, v19.4s, v26.s[3]
+	WORD $0x4f9e19d4 // fmla v20.4s, v14.4s, v30.s[2]
+	WORD $0x4fbe19f5 // fmla v21.4s, v15.4s, v30.s[3]
 	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0x3d808074 // str q20, [x3, #512]
 	ADD $2112, R3, R3
@@ -16124,25 +18485,17 @@ row:
 	ADD R7, R5, R5
 	SUB $1, R2, R2
 	CBNZ R2, row
-	WORD $0x3d800020 // str q0, [x1, #0]
-	WORD $0x3d800421 // str q1, [x1, #16]
-	WORD $0x3d800822 // str q2, [x1, #32]
-	WORD $0x3d800c23 // str q3, [x1, #48]
-	WORD $0x3d801024 // str q4, [x1, #64]
-	WORD $0x3d801425 // str q5, [x1, #80]
-	WORD $0x3d801826 // str q6, [x1, #96]
-	WORD $0x3d801c27 // str q7, [x1, #112]
-	WORD $0x3d802028 // str q8, [x1, #128]
-	WORD $0x3d802429 // str q9, [x1, #144]
-	WORD $0x3d80282a // str q10, [x1, #160]
-	WORD $0x3d802c2b // str q11, [x1, #176]
-	WORD $0x3d80302c // str q12, [x1, #192]
-	WORD $0x3d80342d // str q13, [x1, #208]
-	WORD $0x3d80382e // str q14, [x1, #224]
-	WORD $0x3d803c2f // str q15, [x1, #240]
+	WORD $0xad000420 // stp q0, q1, [x1, #0]
+	WORD $0xad010c22 // stp q2, q3, [x1, #32]
+	WORD $0xad021424 // stp q4, q5, [x1, #64]
+	WORD $0xad031c26 // stp q6, q7, [x1, #96]
+	WORD $0xad042428 // stp q8, q9, [x1, #128]
+	WORD $0xad052c2a // stp q10, q11, [x1, #160]
+	WORD $0xad06342c // stp q12, q13, [x1, #192]
+	WORD $0xad073c2e // stp q14, q15, [x1, #224]
 	RET
 
-// func scanBackward16Neon(p *byte): 27 vector registers, 13 general
+// func scanBackward16Neon(p *byte): 31 vector registers, 13 general
 TEXT ·scanBackward16Neon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD 0(R0), R1
@@ -16159,22 +18512,14 @@ TEXT ·scanBackward16Neon(SB), NOSPLIT, $0-8
 	MOVD 96(R0), R12
 	WORD $0xbd406800 // ldr s0, [x0, #104]
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
-	WORD $0x3dc00101 // ldr q1, [x8, #0]
-	WORD $0x3dc00502 // ldr q2, [x8, #16]
-	WORD $0x3dc00903 // ldr q3, [x8, #32]
-	WORD $0x3dc00d04 // ldr q4, [x8, #48]
-	WORD $0x3dc01105 // ldr q5, [x8, #64]
-	WORD $0x3dc01506 // ldr q6, [x8, #80]
-	WORD $0x3dc01907 // ldr q7, [x8, #96]
-	WORD $0x3dc01d08 // ldr q8, [x8, #112]
-	WORD $0x3dc02109 // ldr q9, [x8, #128]
-	WORD $0x3dc0250a // ldr q10, [x8, #144]
-	WORD $0x3dc0290b // ldr q11, [x8, #160]
-	WORD $0x3dc02d0c // ldr q12, [x8, #176]
-	WORD $0x3dc0310d // ldr q13, [x8, #192]
-	WORD $0x3dc0350e // ldr q14, [x8, #208]
-	WORD $0x3dc0390f // ldr q15, [x8, #224]
-	WORD $0x3dc03d10 // ldr q16, [x8, #240]
+	WORD $0xad400901 // ldp q1, q2, [x8, #0]
+	WORD $0xad411103 // ldp q3, q4, [x8, #32]
+	WORD $0xad421905 // ldp q5, q6, [x8, #64]
+	WORD $0xad432107 // ldp q7, q8, [x8, #96]
+	WORD $0xad442909 // ldp q9, q10, [x8, #128]
+	WORD $0xad45310b // ldp q11, q12, [x8, #160]
+	WORD $0xad46390d // ldp q13, q14, [x8, #192]
+	WORD $0xad47410f // ldp q15, q16, [x8, #224]
 row:
 	SUB R10, R9, R0
 	WORD $0x3dc10051 // ldr q17, [x2, #1024]
@@ -16183,246 +18528,202 @@ row:
 	WORD $0x6f00e414 // movi v20.2d, #0
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
-	WORD $0x3dc00077 // ldr q23, [x3, #0]
-	WORD $0x3dc00098 // ldr q24, [x4, #0]
-	WORD $0x4f981221 // fmla v1.4s, v17.4s, v24.s[0]
-	WORD $0x4fb81222 // fmla v2.4s, v17.4s, v24.s[1]
-	WORD $0x4f981a23 // fmla v3.4s, v17.4s, v24.s[2]
-	WORD $0x4fb81a24 // fmla v4.4s, v17.4s, v24.s[3]
+	WORD $0xad406077 // ldp q23, q24, [x3, #0]
+	WORD $0xad406899 // ldp q25, q26, [x4, #0]
+	WORD $0x4f991221 // fmla v1.4s, v17.4s, v25.s[0]
+	WORD $0x4fb91222 // fmla v2.4s, v17.4s, v25.s[1]
+	WORD $0x4f991a23 // fmla v3.4s, v17.4s, v25.s[2]
+	WORD $0x4fb91a24 // fmla v4.4s, v17.4s, v25.s[3]
+	WORD $0x4f9a1225 // fmla v5.4s, v17.4s, v26.s[0]
+	WORD $0x4fba1226 // fmla v6.4s, v17.4s, v26.s[1]
+	WORD $0x4f9a1a27 // fmla v7.4s, v17.4s, v26.s[2]
+	WORD $0x4fba1a28 // fmla v8.4s, v17.4s, v26.s[3]
 	WORD $0x4f971033 // fmla v19.4s, v1.4s, v23.s[0]
 	WORD $0x4fb71055 // fmla v21.4s, v2.4s, v23.s[1]
 	WORD $0x4f971873 // fmla v19.4s, v3.4s, v23.s[2]
 	WORD $0x4fb71895 // fmla v21.4s, v4.4s, v23.s[3]
-	WORD $0x6e21de58 // fmul v24.4s, v18.4s, v1.4s
-	WORD $0x6e22de57 // fmul v23.4s, v18.4s, v2.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x6e23de57 // fmul v23.4s, v18.4s, v3.4s
-	WORD $0x6e24de59 // fmul v25.4s, v18.4s, v4.4s
-	WORD $0x6e39d6f7 // faddp v23.4s, v23.4s, v25.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x3dc00139 // ldr q25, [x9, #0]
-	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
-	WORD $0x3dc00937 // ldr q23, [x9, #32]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc01137 // ldr q23, [x9, #64]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x3dc0193a // ldr q26, [x9, #96]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad6f7 // faddp v23.4s, v23.4s, v26.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc0017a // ldr q26, [x11, #0]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD $0x3d800178 // str q24, [x11, #0]
-	WORD $0x3dc0057a // ldr q26, [x11, #16]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad739 // fadd v25.4s, v25.4s, v26.4s
-	WORD $0x3d800579 // str q25, [x11, #16]
-	WORD $0x3dc0053a // ldr q26, [x9, #16]
-	WORD $0x6e3adc21 // fmul v1.4s, v1.4s, v26.4s
-	WORD $0x3dc0001a // ldr q26, [x0, #0]
-	WORD $0x6e21df5a // fmul v26.4s, v26.4s, v1.4s
-	WORD $0x3dc000f9 // ldr q25, [x7, #0]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc00d39 // ldr q25, [x9, #48]
-	WORD $0x6e39dc42 // fmul v2.4s, v2.4s, v25.4s
-	WORD $0x3dc00819 // ldr q25, [x0, #32]
-	WORD $0x6e22df39 // fmul v25.4s, v25.4s, v2.4s
-	WORD $0x3dc004fa // ldr q26, [x7, #16]
-	WORD $0x4e3acf36 // fmla v22.4s, v25.4s, v26.4s
-	WORD $0x3dc0153a // ldr q26, [x9, #80]
-	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
-	WORD $0x3dc0101a // ldr q26, [x0, #64]
-	WORD $0x6e23df5a // fmul v26.4s, v26.4s, v3.4s
-	WORD $0x3dc008f9 // ldr q25, [x7, #32]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc01d39 // ldr q25, [x9, #112]
-	WORD $0x6e39dc84 // fmul v4.4s, v4.4s, v25.4s
-	WORD $0x3dc01819 // ldr q25, [x0, #96]
-	WORD $0x6e24df39 // fmul v25.4s, v25.4s, v4.4s
-	WORD $0x3dc00cfa // ldr q26, [x7, #48]
-	WORD $0x4e3acf36 // fmla v22.4s, v25.4s, v26.4s
-	WORD $0x3dc0047a // ldr q26, [x3, #16]
-	WORD $0x3dc00499 // ldr q25, [x4, #16]
-	WORD $0x4f991225 // fmla v5.4s, v17.4s, v25.s[0]
-	WORD $0x4fb91226 // fmla v6.4s, v17.4s, v25.s[1]
-	WORD $0x4f991a27 // fmla v7.4s, v17.4s, v25.s[2]
-	WORD $0x4fb91a28 // fmla v8.4s, v17.4s, v25.s[3]
-	WORD $0x4f9a10b3 // fmla v19.4s, v5.4s, v26.s[0]
-	WORD $0x4fba10d5 // fmla v21.4s, v6.4s, v26.s[1]
-	WORD $0x4f9a18f3 // fmla v19.4s, v7.4s, v26.s[2]
-	WORD $0x4fba1915 // fmla v21.4s, v8.4s, v26.s[3]
-	WORD $0x6e25de59 // fmul v25.4s, v18.4s, v5.4s
-	WORD $0x6e26de5a // fmul v26.4s, v18.4s, v6.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x6e27de5a // fmul v26.4s, v18.4s, v7.4s
-	WORD $0x6e28de58 // fmul v24.4s, v18.4s, v8.4s
-	WORD $0x6e38d75a // faddp v26.4s, v26.4s, v24.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x3dc02138 // ldr q24, [x9, #128]
+	WORD $0x4f9810b3 // fmla v19.4s, v5.4s, v24.s[0]
+	WORD $0x4fb810d5 // fmla v21.4s, v6.4s, v24.s[1]
+	WORD $0x4f9818f3 // fmla v19.4s, v7.4s, v24.s[2]
+	WORD $0x4fb81915 // fmla v21.4s, v8.4s, v24.s[3]
+	WORD $0x6e21de5a // fmul v26.4s, v18.4s, v1.4s
+	WORD $0x6e22de59 // fmul v25.4s, v18.4s, v2.4s
+	WORD $0x6e39d75a // faddp v26.4s, v26.4s, v25.4s
+	WORD $0x6e23de59 // fmul v25.4s, v18.4s, v3.4s
+	WORD $0x6e24de58 // fmul v24.4s, v18.4s, v4.4s
+	WORD $0x6e38d739 // faddp v25.4s, v25.4s, v24.4s
+	WORD $0x6e39d75a // faddp v26.4s, v26.4s, v25.4s
+	WORD $0xad406538 // ldp q24, q25, [x9, #0]
+	WORD $0xad416d37 // ldp q23, q27, [x9, #32]
 	WORD $0x6e31df18 // fmul v24.4s, v24.4s, v17.4s
-	WORD $0x3dc0293a // ldr q26, [x9, #160]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad718 // faddp v24.4s, v24.4s, v26.4s
-	WORD $0x3dc0313a // ldr q26, [x9, #192]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x3dc03937 // ldr q23, [x9, #224]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x6e37d75a // faddp v26.4s, v26.4s, v23.4s
-	WORD $0x6e3ad718 // faddp v24.4s, v24.4s, v26.4s
-	WORD $0x3dc00977 // ldr q23, [x11, #32]
-	WORD $0x4e201ef7 // and v23.16b, v23.16b, v0.16b
-	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
-	WORD $0x3d800979 // str q25, [x11, #32]
-	WORD $0x3dc00d77 // ldr q23, [x11, #48]
-	WORD $0x4e201ef7 // and v23.16b, v23.16b, v0.16b
-	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
-	WORD $0x3d800d78 // str q24, [x11, #48]
-	WORD $0x3dc02537 // ldr q23, [x9, #144]
-	WORD $0x6e37dca5 // fmul v5.4s, v5.4s, v23.4s
-	WORD $0x3dc02017 // ldr q23, [x0, #128]
-	WORD $0x6e25def7 // fmul v23.4s, v23.4s, v5.4s
-	WORD $0x3dc010f8 // ldr q24, [x7, #64]
-	WORD $0x4e38cef4 // fmla v20.4s, v23.4s, v24.4s
-	WORD $0x3dc02d38 // ldr q24, [x9, #176]
-	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
-	WORD $0x3dc02818 // ldr q24, [x0, #160]
-	WORD $0x6e26df18 // fmul v24.4s, v24.4s, v6.4s
-	WORD $0x3dc014f7 // ldr q23, [x7, #80]
-	WORD $0x4e37cf16 // fmla v22.4s, v24.4s, v23.4s
-	WORD $0x3dc03537 // ldr q23, [x9, #208]
-	WORD $0x6e37dce7 // fmul v7.4s, v7.4s, v23.4s
-	WORD $0x3dc03017 // ldr q23, [x0, #192]
-	WORD $0x6e27def7 // fmul v23.4s, v23.4s, v7.4s
-	WORD $0x3dc018f8 // ldr q24, [x7, #96]
-	WORD $0x4e38cef4 // fmla v20.4s, v23.4s, v24.4s
-	WORD $0x3dc03d38 // ldr q24, [x9, #240]
-	WORD $0x6e38dd08 // fmul v8.4s, v8.4s, v24.4s
-	WORD $0x3dc03818 // ldr q24, [x0, #224]
-	WORD $0x6e28df18 // fmul v24.4s, v24.4s, v8.4s
-	WORD $0x3dc01cf7 // ldr q23, [x7, #112]
-	WORD $0x4e37cf16 // fmla v22.4s, v24.4s, v23.4s
-	WORD $0x3dc00877 // ldr q23, [x3, #32]
-	WORD $0x3dc00898 // ldr q24, [x4, #32]
-	WORD $0x4f981229 // fmla v9.4s, v17.4s, v24.s[0]
-	WORD $0x4fb8122a // fmla v10.4s, v17.4s, v24.s[1]
-	WORD $0x4f981a2b // fmla v11.4s, v17.4s, v24.s[2]
-	WORD $0x4fb81a2c // fmla v12.4s, v17.4s, v24.s[3]
-	WORD $0x4f971133 // fmla v19.4s, v9.4s, v23.s[0]
-	WORD $0x4fb71155 // fmla v21.4s, v10.4s, v23.s[1]
-	WORD $0x4f971973 // fmla v19.4s, v11.4s, v23.s[2]
-	WORD $0x4fb71995 // fmla v21.4s, v12.4s, v23.s[3]
-	WORD $0x6e29de58 // fmul v24.4s, v18.4s, v9.4s
-	WORD $0x6e2ade57 // fmul v23.4s, v18.4s, v10.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x6e2bde57 // fmul v23.4s, v18.4s, v11.4s
-	WORD $0x6e2cde59 // fmul v25.4s, v18.4s, v12.4s
-	WORD $0x6e39d6f7 // faddp v23.4s, v23.4s, v25.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x3dc04139 // ldr q25, [x9, #256]
 	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
-	WORD $0x3dc04937 // ldr q23, [x9, #288]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc05137 // ldr q23, [x9, #320]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x3dc0593a // ldr q26, [x9, #352]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad6f7 // faddp v23.4s, v23.4s, v26.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc0117a // ldr q26, [x11, #64]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD $0x3d801178 // str q24, [x11, #64]
-	WORD $0x3dc0157a // ldr q26, [x11, #80]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad739 // fadd v25.4s, v25.4s, v26.4s
-	WORD $0x3d801579 // str q25, [x11, #80]
-	WORD $0x3dc0453a // ldr q26, [x9, #272]
-	WORD $0x6e3add29 // fmul v9.4s, v9.4s, v26.4s
-	WORD $0x3dc0401a // ldr q26, [x0, #256]
-	WORD $0x6e29df5a // fmul v26.4s, v26.4s, v9.4s
-	WORD $0x3dc020f9 // ldr q25, [x7, #128]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc04d39 // ldr q25, [x9, #304]
-	WORD $0x6e39dd4a // fmul v10.4s, v10.4s, v25.4s
-	WORD $0x3dc04819 // ldr q25, [x0, #288]
-	WORD $0x6e2adf39 // fmul v25.4s, v25.4s, v10.4s
-	WORD $0x3dc024fa // ldr q26, [x7, #144]
-	WORD $0x4e3acf36 // fmla v22.4s, v25.4s, v26.4s
-	WORD $0x3dc0553a // ldr q26, [x9, #336]
-	WORD $0x6e3add6b // fmul v11.4s, v11.4s, v26.4s
-	WORD $0x3dc0501a // ldr q26, [x0, #320]
-	WORD $0x6e2bdf5a // fmul v26.4s, v26.4s, v11.4s
-	WORD $0x3dc028f9 // ldr q25, [x7, #160]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc05d39 // ldr q25, [x9, #368]
-	WORD $0x6e39dd8c // fmul v12.4s, v12.4s, v25.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x6e2cdf39 // fmul v25.4s, v25.4s, v12.4s
-	WORD $0x3dc02cfa // ldr q26, [x7, #176]
-	WORD $0x4e3acf36 // fmla v22.4s, v25.4s, v26.4s
-	WORD $0x3dc00c7a // ldr q26, [x3, #48]
-	WORD $0x3dc00c99 // ldr q25, [x4, #48]
-	WORD $0x4f99122d // fmla v13.4s, v17.4s, v25.s[0]
-	WORD $0x4fb9122e // fmla v14.4s, v17.4s, v25.s[1]
-	WORD $0x4f991a2f // fmla v15.4s, v17.4s, v25.s[2]
-	WORD $0x4fb91a30 // fmla v16.4s, v17.4s, v25.s[3]
+	WORD $0x6e39d718 // faddp v24.4s, v24.4s, v25.4s
+	WORD $0xad427139 // ldp q25, q28, [x9, #64]
+	WORD $0xad43793d // ldp q29, q30, [x9, #96]
+	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
+	WORD $0x6e31df9c // fmul v28.4s, v28.4s, v17.4s
+	WORD $0x6e3cd739 // faddp v25.4s, v25.4s, v28.4s
+	WORD $0x6e39d718 // faddp v24.4s, v24.4s, v25.4s
+	WORD $0xad40657c // ldp q28, q25, [x11, #0]
+	WORD $0x4e201f9c // and v28.16b, v28.16b, v0.16b
+	WORD $0x4e3cd75c // fadd v28.4s, v26.4s, v28.4s
+	WORD $0x4e201f39 // and v25.16b, v25.16b, v0.16b
+	WORD $0x4e39d719 // fadd v25.4s, v24.4s, v25.4s
+	WORD $0xad00657c // stp q28, q25, [x11, #0]
+	WORD $0xad407019 // ldp q25, q28, [x0, #0]
+	WORD $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
+	WORD $0x6e21df39 // fmul v25.4s, v25.4s, v1.4s
+	WORD $0x6e3bdc42 // fmul v2.4s, v2.4s, v27.4s
+	WORD $0x6e22df9c // fmul v28.4s, v28.4s, v2.4s
+	WORD $0xad405cfb // ldp q27, q23, [x7, #0]
+	WORD $0x4e3bcf34 // fmla v20.4s, v25.4s, v27.4s
+	WORD $0x4e37cf96 // fmla v22.4s, v28.4s, v23.4s
+	WORD $0xad426c17 // ldp q23, q27, [x0, #64]
+	WORD $0x6e3ddc63 // fmul v3.4s, v3.4s, v29.4s
+	WORD $0x6e23def7 // fmul v23.4s, v23.4s, v3.4s
+	WORD $0x6e3edc84 // fmul v4.4s, v4.4s, v30.4s
+	WORD $0x6e24df7b // fmul v27.4s, v27.4s, v4.4s
+	WORD $0xad4174fe // ldp q30, q29, [x7, #32]
+	WORD $0x4e3ecef4 // fmla v20.4s, v23.4s, v30.4s
+	WORD $0x4e3dcf76 // fmla v22.4s, v27.4s, v29.4s
+	WORD $0x6e25de5d // fmul v29.4s, v18.4s, v5.4s
+	WORD $0x6e26de5e // fmul v30.4s, v18.4s, v6.4s
+	WORD $0x6e3ed7bd // faddp v29.4s, v29.4s, v30.4s
+	WORD $0x6e27de5e // fmul v30.4s, v18.4s, v7.4s
+	WORD $0x6e28de5b // fmul v27.4s, v18.4s, v8.4s
+	WORD $0x6e3bd7de // faddp v30.4s, v30.4s, v27.4s
+	WORD $0x6e3ed7bd // faddp v29.4s, v29.4s, v30.4s
+	WORD $0xad44793b // ldp q27, q30, [x9, #128]
+	WORD $0xad457137 // ldp q23, q28, [x9, #160]
+	WORD $0x6e31df7b // fmul v27.4s, v27.4s, v17.4s
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x6e3ed77b // faddp v27.4s, v27.4s, v30.4s
+	WORD $0xad46653e // ldp q30, q25, [x9, #192]
+	WORD $0xad476938 // ldp q24, q26, [x9, #224]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
+	WORD $0x6e39d7de // faddp v30.4s, v30.4s, v25.4s
+	WORD $0x6e3ed77b // faddp v27.4s, v27.4s, v30.4s
+	WORD $0xad417979 // ldp q25, q30, [x11, #32]
+	WORD $0x4e201f39 // and v25.16b, v25.16b, v0.16b
+	WORD $0x4e39d7b9 // fadd v25.4s, v29.4s, v25.4s
+	WORD $0x4e201fde // and v30.16b, v30.16b, v0.16b
+	WORD $0x4e3ed77e // fadd v30.4s, v27.4s, v30.4s
+	WORD $0xad017979 // stp q25, q30, [x11, #32]
+	WORD $0xad44641e // ldp q30, q25, [x0, #128]
+	WORD $0x6e37dca5 // fmul v5.4s, v5.4s, v23.4s
+	WORD $0x6e25dfde // fmul v30.4s, v30.4s, v5.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x6e26df39 // fmul v25.4s, v25.4s, v6.4s
+	WORD $0xad425cfc // ldp q28, q23, [x7, #64]
+	WORD $0x4e3ccfd4 // fmla v20.4s, v30.4s, v28.4s
+	WORD $0x4e37cf36 // fmla v22.4s, v25.4s, v23.4s
+	WORD $0xad467017 // ldp q23, q28, [x0, #192]
+	WORD $0x6e38dce7 // fmul v7.4s, v7.4s, v24.4s
+	WORD $0x6e27def7 // fmul v23.4s, v23.4s, v7.4s
+	WORD $0x6e3add08 // fmul v8.4s, v8.4s, v26.4s
+	WORD $0x6e28df9c // fmul v28.4s, v28.4s, v8.4s
+	WORD $0xad4360fa // ldp q26, q24, [x7, #96]
+	WORD $0x4e3acef4 // fmla v20.4s, v23.4s, v26.4s
+	WORD $0x4e38cf96 // fmla v22.4s, v28.4s, v24.4s
+	WORD $0xad416878 // ldp q24, q26, [x3, #32]
+	WORD $0xad415c9c // ldp q28, q23, [x4, #32]
+	WORD $0x4f9c1229 // fmla v9.4s, v17.4s, v28.s[0]
+	WORD $0x4fbc122a // fmla v10.4s, v17.4s, v28.s[1]
+	WORD $0x4f9c1a2b // fmla v11.4s, v17.4s, v28.s[2]
+	WORD $0x4fbc1a2c // fmla v12.4s, v17.4s, v28.s[3]
+	WORD $0x4f97122d // fmla v13.4s, v17.4s, v23.s[0]
+	WORD $0x4fb7122e // fmla v14.4s, v17.4s, v23.s[1]
+	WORD $0x4f971a2f // fmla v15.4s, v17.4s, v23.s[2]
+	WORD $0x4fb71a30 // fmla v16.4s, v17.4s, v23.s[3]
+	WORD $0x4f981133 // fmla v19.4s, v9.4s, v24.s[0]
+	WORD $0x4fb81155 // fmla v21.4s, v10.4s, v24.s[1]
+	WORD $0x4f981973 // fmla v19.4s, v11.4s, v24.s[2]
+	WORD $0x4fb81995 // fmla v21.4s, v12.4s, v24.s[3]
 	WORD $0x4f9a11b3 // fmla v19.4s, v13.4s, v26.s[0]
 	WORD $0x4fba11d5 // fmla v21.4s, v14.4s, v26.s[1]
 	WORD $0x4f9a19f3 // fmla v19.4s, v15.4s, v26.s[2]
 	WORD $0x4fba1a15 // fmla v21.4s, v16.4s, v26.s[3]
-	WORD $0x6e2dde59 // fmul v25.4s, v18.4s, v13.4s
-	WORD $0x6e2ede5a // fmul v26.4s, v18.4s, v14.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x6e2fde5a // fmul v26.4s, v18.4s, v15.4s
+	WORD $0x6e29de57 // fmul v23.4s, v18.4s, v9.4s
+	WORD $0x6e2ade5c // fmul v28.4s, v18.4s, v10.4s
+	WORD $0x6e3cd6f7 // faddp v23.4s, v23.4s, v28.4s
+	WORD $0x6e2bde5c // fmul v28.4s, v18.4s, v11.4s
+	WORD $0x6e2cde5a // fmul v26.4s, v18.4s, v12.4s
+	WORD $0x6e3ad79c // faddp v28.4s, v28.4s, v26.4s
+	WORD $0x6e3cd6f7 // faddp v23.4s, v23.4s, v28.4s
+	WORD $0xad48713a // ldp q26, q28, [x9, #256]
+	WORD $0xad496538 // ldp q24, q25, [x9, #288]
+	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
+	WORD $0x6e31df9c // fmul v28.4s, v28.4s, v17.4s
+	WORD $0x6e3cd75a // faddp v26.4s, v26.4s, v28.4s
+	WORD $0xad4a793c // ldp q28, q30, [x9, #320]
+	WORD $0xad4b753b // ldp q27, q29, [x9, #352]
+	WORD $0x6e31df9c // fmul v28.4s, v28.4s, v17.4s
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x6e3ed79c // faddp v28.4s, v28.4s, v30.4s
+	WORD $0x6e3cd75a // faddp v26.4s, v26.4s, v28.4s
+	WORD $0xad42717e // ldp q30, q28, [x11, #64]
+	WORD $0x4e201fde // and v30.16b, v30.16b, v0.16b
+	WORD $0x4e3ed6fe // fadd v30.4s, v23.4s, v30.4s
+	WORD $0x4e201f9c // and v28.16b, v28.16b, v0.16b
+	WORD $0x4e3cd75c // fadd v28.4s, v26.4s, v28.4s
+	WORD $0xad02717e // stp q30, q28, [x11, #64]
+	WORD $0xad48781c // ldp q28, q30, [x0, #256]
+	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
+	WORD $0x6e29df9c // fmul v28.4s, v28.4s, v9.4s
+	WORD $0x6e39dd4a // fmul v10.4s, v10.4s, v25.4s
+	WORD $0x6e2adfde // fmul v30.4s, v30.4s, v10.4s
+	WORD $0xad4460f9 // ldp q25, q24, [x7, #128]
+	WORD $0x4e39cf94 // fmla v20.4s, v28.4s, v25.4s
+	WORD $0x4e38cfd6 // fmla v22.4s, v30.4s, v24.4s
+	WORD $0xad4a6418 // ldp q24, q25, [x0, #320]
+	WORD $0x6e3bdd6b // fmul v11.4s, v11.4s, v27.4s
+	WORD $0x6e2bdf18 // fmul v24.4s, v24.4s, v11.4s
+	WORD $0x6e3ddd8c // fmul v12.4s, v12.4s, v29.4s
+	WORD $0x6e2cdf39 // fmul v25.4s, v25.4s, v12.4s
+	WORD $0xad456cfd // ldp q29, q27, [x7, #160]
+	WORD $0x4e3dcf14 // fmla v20.4s, v24.4s, v29.4s
+	WORD $0x4e3bcf36 // fmla v22.4s, v25.4s, v27.4s
+	WORD $0x6e2dde5b // fmul v27.4s, v18.4s, v13.4s
+	WORD $0x6e2ede5d // fmul v29.4s, v18.4s, v14.4s
+	WORD $0x6e3dd77b // faddp v27.4s, v27.4s, v29.4s
+	WORD $0x6e2fde5d // fmul v29.4s, v18.4s, v15.4s
 	WORD $0x6e30de52 // fmul v18.4s, v18.4s, v16.4s
-	WORD $0x6e32d75a // faddp v26.4s, v26.4s, v18.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x3dc06132 // ldr q18, [x9, #384]
+	WORD $0x6e32d7bd // faddp v29.4s, v29.4s, v18.4s
+	WORD $0x6e3dd77b // faddp v27.4s, v27.4s, v29.4s
+	WORD $0xad4c7532 // ldp q18, q29, [x9, #384]
+	WORD $0xad4d6139 // ldp q25, q24, [x9, #416]
 	WORD $0x6e31de52 // fmul v18.4s, v18.4s, v17.4s
-	WORD $0x3dc0693a // ldr q26, [x9, #416]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad652 // faddp v18.4s, v18.4s, v26.4s
-	WORD $0x3dc0713a // ldr q26, [x9, #448]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x3dc07938 // ldr q24, [x9, #480]
-	WORD $0x6e31df18 // fmul v24.4s, v24.4s, v17.4s
-	WORD $0x6e38d75a // faddp v26.4s, v26.4s, v24.4s
-	WORD $0x6e3ad652 // faddp v18.4s, v18.4s, v26.4s
-	WORD $0x3dc01978 // ldr q24, [x11, #96]
-	WORD $0x4e201f18 // and v24.16b, v24.16b, v0.16b
-	WORD $0x4e38d739 // fadd v25.4s, v25.4s, v24.4s
-	WORD $0x3d801979 // str q25, [x11, #96]
-	WORD $0x3dc01d78 // ldr q24, [x11, #112]
-	WORD $0x4e201f18 // and v24.16b, v24.16b, v0.16b
-	WORD $0x4e38d652 // fadd v18.4s, v18.4s, v24.4s
-	WORD $0x3d801d72 // str q18, [x11, #112]
-	WORD $0x3dc06538 // ldr q24, [x9, #400]
-	WORD $0x6e38ddad // fmul v13.4s, v13.4s, v24.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x6e2ddf18 // fmul v24.4s, v24.4s, v13.4s
-	WORD $0x3dc030f2 // ldr q18, [x7, #192]
-	WORD $0x4e32cf14 // fmla v20.4s, v24.4s, v18.4s
-	WORD $0x3dc06d32 // ldr q18, [x9, #432]
-	WORD $0x6e32ddce // fmul v14.4s, v14.4s, v18.4s
-	WORD $0x3dc06812 // ldr q18, [x0, #416]
-	WORD $0x6e2ede52 // fmul v18.4s, v18.4s, v14.4s
-	WORD $0x3dc034f8 // ldr q24, [x7, #208]
-	WORD $0x4e38ce56 // fmla v22.4s, v18.4s, v24.4s
-	WORD $0x3dc07538 // ldr q24, [x9, #464]
-	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
-	WORD $0x3dc07018 // ldr q24, [x0, #448]
-	WORD $0x6e2fdf18 // fmul v24.4s, v24.4s, v15.4s
-	WORD $0x3dc038f2 // ldr q18, [x7, #224]
-	WORD $0x4e32cf14 // fmla v20.4s, v24.4s, v18.4s
-	WORD $0x3dc07d32 // ldr q18, [x9, #496]
-	WORD $0x6e32de10 // fmul v16.4s, v16.4s, v18.4s
-	WORD $0x3dc07812 // ldr q18, [x0, #480]
-	WORD $0x6e30de52 // fmul v18.4s, v18.4s, v16.4s
-	WORD $0x3dc03cf8 // ldr q24, [x7, #240]
-	WORD $0x4e38ce56 // fmla v22.4s, v18.4s, v24.4s
+	WORD $0x6e31dfbd // fmul v29.4s, v29.4s, v17.4s
+	WORD $0x6e3dd652 // faddp v18.4s, v18.4s, v29.4s
+	WORD $0xad4e793d // ldp q29, q30, [x9, #448]
+	WORD $0xad4f693c // ldp q28, q26, [x9, #480]
+	WORD $0x6e31dfbd // fmul v29.4s, v29.4s, v17.4s
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x6e3ed7bd // faddp v29.4s, v29.4s, v30.4s
+	WORD $0x6e3dd652 // faddp v18.4s, v18.4s, v29.4s
+	WORD $0xad43757e // ldp q30, q29, [x11, #96]
+	WORD $0x4e201fde // and v30.16b, v30.16b, v0.16b
+	WORD $0x4e3ed77e // fadd v30.4s, v27.4s, v30.4s
+	WORD $0x4e201fbd // and v29.16b, v29.16b, v0.16b
+	WORD $0x4e3dd65d // fadd v29.4s, v18.4s, v29.4s
+	WORD $0xad03757e // stp q30, q29, [x11, #96]
+	WORD $0xad4c781d // ldp q29, q30, [x0, #384]
+	WORD $0x6e39ddad // fmul v13.4s, v13.4s, v25.4s
+	WORD $0x6e2ddfbd // fmul v29.4s, v29.4s, v13.4s
+	WORD $0x6e38ddce // fmul v14.4s, v14.4s, v24.4s
+	WORD $0x6e2edfde // fmul v30.4s, v30.4s, v14.4s
+	WORD $0xad4664f8 // ldp q24, q25, [x7, #192]
+	WORD $0x4e38cfb4 // fmla v20.4s, v29.4s, v24.4s
+	WORD $0x4e39cfd6 // fmla v22.4s, v30.4s, v25.4s
+	WORD $0xad4e6019 // ldp q25, q24, [x0, #448]
+	WORD $0x6e3cddef // fmul v15.4s, v15.4s, v28.4s
+	WORD $0x6e2fdf39 // fmul v25.4s, v25.4s, v15.4s
+	WORD $0x6e3ade10 // fmul v16.4s, v16.4s, v26.4s
+	WORD $0x6e30df18 // fmul v24.4s, v24.4s, v16.4s
+	WORD $0xad4770fa // ldp q26, q28, [x7, #224]
+	WORD $0x4e3acf34 // fmla v20.4s, v25.4s, v26.4s
+	WORD $0x4e3ccf16 // fmla v22.4s, v24.4s, v28.4s
 	WORD $0x4e35d673 // fadd v19.4s, v19.4s, v21.4s
 	WORD $0x4e36d694 // fadd v20.4s, v20.4s, v22.4s
 	WORD $0x3d818053 // str q19, [x2, #1536]
@@ -16434,25 +18735,17 @@ row:
 	SUB R12, R11, R11
 	SUB $1, R1, R1
 	CBNZ R1, row
-	WORD $0x3d800101 // str q1, [x8, #0]
-	WORD $0x3d800502 // str q2, [x8, #16]
-	WORD $0x3d800903 // str q3, [x8, #32]
-	WORD $0x3d800d04 // str q4, [x8, #48]
-	WORD $0x3d801105 // str q5, [x8, #64]
-	WORD $0x3d801506 // str q6, [x8, #80]
-	WORD $0x3d801907 // str q7, [x8, #96]
-	WORD $0x3d801d08 // str q8, [x8, #112]
-	WORD $0x3d802109 // str q9, [x8, #128]
-	WORD $0x3d80250a // str q10, [x8, #144]
-	WORD $0x3d80290b // str q11, [x8, #160]
-	WORD $0x3d802d0c // str q12, [x8, #176]
-	WORD $0x3d80310d // str q13, [x8, #192]
-	WORD $0x3d80350e // str q14, [x8, #208]
-	WORD $0x3d80390f // str q15, [x8, #224]
-	WORD $0x3d803d10 // str q16, [x8, #240]
+	WORD $0xad000901 // stp q1, q2, [x8, #0]
+	WORD $0xad011103 // stp q3, q4, [x8, #32]
+	WORD $0xad021905 // stp q5, q6, [x8, #64]
+	WORD $0xad032107 // stp q7, q8, [x8, #96]
+	WORD $0xad042909 // stp q9, q10, [x8, #128]
+	WORD $0xad05310b // stp q11, q12, [x8, #160]
+	WORD $0xad06390d // stp q13, q14, [x8, #192]
+	WORD $0xad07410f // stp q15, q16, [x8, #224]
 	RET
 
-// func scanStates16Neon(p *byte): 31 vector registers, 11 general
+// func scanStates16Neon(p *byte): 32 vector registers, 11 general
 TEXT ·scanStates16Neon(SB), NOSPLIT, $0-8
 	MOVD $·neonConsts(SB), R0
 	MOVD p+0(FP), R1
@@ -16466,41 +18759,25 @@ TEXT ·scanStates16Neon(SB), NOSPLIT, $0-8
 	MOVD 56(R1), R9
 	MOVD 64(R1), R10
 	MOVD 72(R1), R1
-	WORD $0x3dc00120 // ldr q0, [x9, #0]
-	WORD $0x3d800140 // str q0, [x10, #0]
-	WORD $0x3dc00521 // ldr q1, [x9, #16]
-	WORD $0x3d800941 // str q1, [x10, #32]
-	WORD $0x3dc00922 // ldr q2, [x9, #32]
-	WORD $0x3d801142 // str q2, [x10, #64]
-	WORD $0x3dc00d23 // ldr q3, [x9, #48]
-	WORD $0x3d801943 // str q3, [x10, #96]
-	WORD $0x3dc01124 // ldr q4, [x9, #64]
-	WORD $0x3d802144 // str q4, [x10, #128]
-	WORD $0x3dc01525 // ldr q5, [x9, #80]
-	WORD $0x3d802945 // str q5, [x10, #160]
-	WORD $0x3dc01926 // ldr q6, [x9, #96]
-	WORD $0x3d803146 // str q6, [x10, #192]
-	WORD $0x3dc01d27 // ldr q7, [x9, #112]
-	WORD $0x3d803947 // str q7, [x10, #224]
-	WORD $0x3dc02128 // ldr q8, [x9, #128]
-	WORD $0x3d804148 // str q8, [x10, #256]
-	WORD $0x3dc02529 // ldr q9, [x9, #144]
-	WORD $0x3d804949 // str q9, [x10, #288]
-	WORD $0x3dc0292a // ldr q10, [x9, #160]
-	WORD $0x3d80514a // str q10, [x10, #320]
-	WORD $0x3dc02d2b // ldr q11, [x9, #176]
-	WORD $0x3d80594b // str q11, [x10, #352]
-	WORD $0x3dc0312c // ldr q12, [x9, #192]
-	WORD $0x3d80614c // str q12, [x10, #384]
-	WORD $0x3dc0352d // ldr q13, [x9, #208]
-	WORD $0x3d80694d // str q13, [x10, #416]
-	WORD $0x3dc0392e // ldr q14, [x9, #224]
-	WORD $0x3d80714e // str q14, [x10, #448]
-	WORD $0x3dc03d2f // ldr q15, [x9, #240]
-	WORD $0x3d80794f // str q15, [x10, #480]
+	WORD $0xad400520 // ldp q0, q1, [x9, #0]
+	WORD $0xad410d22 // ldp q2, q3, [x9, #32]
+	WORD $0xad421524 // ldp q4, q5, [x9, #64]
+	WORD $0xad431d26 // ldp q6, q7, [x9, #96]
+	WORD $0xad442528 // ldp q8, q9, [x9, #128]
+	WORD $0xad452d2a // ldp q10, q11, [x9, #160]
+	WORD $0xad46352c // ldp q12, q13, [x9, #192]
+	WORD $0xad473d2e // ldp q14, q15, [x9, #224]
+	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad020d42 // stp q2, q3, [x10, #64]
+	WORD $0xad041544 // stp q4, q5, [x10, #128]
+	WORD $0xad061d46 // stp q6, q7, [x10, #192]
+	WORD $0xad082548 // stp q8, q9, [x10, #256]
+	WORD $0xad0a2d4a // stp q10, q11, [x10, #320]
+	WORD $0xad0c354c // stp q12, q13, [x10, #384]
+	WORD $0xad0e3d4e // stp q14, q15, [x10, #448]
 	ADD R1, R10, R10
-	WORD $0x3dc04c10 // ldr q16, [x0, #304]
-	WORD $0x3dc00c11 // ldr q17, [x0, #48]
+	WORD $0x3dc12810 // ldr q16, [x0, #1184]
+	WORD $0x3dc10c11 // ldr q17, [x0, #1072]
 row:
 	WORD $0x3dc00072 // ldr q18, [x3, #0]
 	WORD $0x3dc04073 // ldr q19, [x3, #256]
@@ -16508,9 +18785,8 @@ row:
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x3dc00096 // ldr q22, [x4, #0]
 	WORD $0x3dc000b7 // ldr q23, [x5, #0]
-	WORD $0x3dc00118 // ldr q24, [x8, #0]
+	WORD $0xad406518 // ldp q24, q25, [x8, #0]
 	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc00519 // ldr q25, [x8, #16]
 	WORD $0x6e32df39 // fmul v25.4s, v25.4s, v18.4s
 	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
 	WORD $0x4e30f739 // fmax v25.4s, v25.4s, v16.4s
@@ -16520,360 +18796,313 @@ row:
 	WORD $0x4eb1d77d // fsub v29.4s, v27.4s, v17.4s
 	WORD $0x4ebcd718 // fsub v24.4s, v24.4s, v28.4s
 	WORD $0x4ebdd739 // fsub v25.4s, v25.4s, v29.4s
-	WORD $0x3dc0501d // ldr q29, [x0, #320]
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e38cfbc // fmla v28.4s, v29.4s, v24.4s
-	WORD $0x3dc0541e // ldr q30, [x0, #336]
-	WORD $0x4e39cfbe // fmla v30.4s, v29.4s, v25.4s
-	WORD $0x3dc0581d // ldr q29, [x0, #352]
-	WORD $0x4e38cf9d // fmla v29.4s, v28.4s, v24.4s
-	WORD $0x3dc0581c // ldr q28, [x0, #352]
-	WORD $0x4e39cfdc // fmla v28.4s, v30.4s, v25.4s
-	WORD $0x3dc05c1e // ldr q30, [x0, #368]
-	WORD $0x4e38cfbe // fmla v30.4s, v29.4s, v24.4s
-	WORD $0x3dc05c1d // ldr q29, [x0, #368]
-	WORD $0x4e39cf9d // fmla v29.4s, v28.4s, v25.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e38cfdc // fmla v28.4s, v30.4s, v24.4s
-	WORD $0x3dc0601e // ldr q30, [x0, #384]
-	WORD $0x4e39cfbe // fmla v30.4s, v29.4s, v25.4s
-	WORD $0x3dc0281d // ldr q29, [x0, #160]
-	WORD $0x4e38cf9d // fmla v29.4s, v28.4s, v24.4s
-	WORD $0x3dc0281c // ldr q28, [x0, #160]
-	WORD $0x4e39cfdc // fmla v28.4s, v30.4s, v25.4s
+	WORD $0x3dc12c1d // ldr q29, [x0, #1200]
+	WORD $0xad4a781c // ldp q28, q30, [x0, #320]
+	WORD $0x4e3dcf1c // fmla v28.4s, v24.4s, v29.4s
+	WORD $0x4e3dcf3e // fmla v30.4s, v25.4s, v29.4s
+	WORD $0xad4b7c1d // ldp q29, q31, [x0, #352]
+	WORD $0x4e3ccf1d // fmla v29.4s, v24.4s, v28.4s
+	WORD $0x4e3ecf3f // fmla v31.4s, v25.4s, v30.4s
+	WORD $0xad4c701e // ldp q30, q28, [x0, #384]
+	WORD $0x4e3dcf1e // fmla v30.4s, v24.4s, v29.4s
+	WORD $0x4e3fcf3c // fmla v28.4s, v25.4s, v31.4s
+	WORD $0xad4d741f // ldp q31, q29, [x0, #416]
+	WORD $0x4e3ecf1f // fmla v31.4s, v24.4s, v30.4s
+	WORD $0x4e3ccf3d // fmla v29.4s, v25.4s, v28.4s
+	WORD $0xad4e781c // ldp q28, q30, [x0, #448]
+	WORD $0x4e3fcf1c // fmla v28.4s, v24.4s, v31.4s
+	WORD $0x4e3dcf3e // fmla v30.4s, v25.4s, v29.4s
 	WORD $0x4f37575a // shl v26.4s, v26.4s, #23
-	WORD $0x4eba87bd // add v29.4s, v29.4s, v26.4s
+	WORD $0x4eba879c // add v28.4s, v28.4s, v26.4s
 	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
-	WORD $0x4ebb879c // add v28.4s, v28.4s, v27.4s
-	WORD $0x6e3ddc00 // fmul v0.4s, v0.4s, v29.4s
-	WORD $0x6e3cdc21 // fmul v1.4s, v1.4s, v28.4s
+	WORD $0x4ebb87de // add v30.4s, v30.4s, v27.4s
+	WORD $0x6e3cdc00 // fmul v0.4s, v0.4s, v28.4s
+	WORD $0x6e3edc21 // fmul v1.4s, v1.4s, v30.4s
 	WORD $0x4f961260 // fmla v0.4s, v19.4s, v22.s[0]
 	WORD $0x4fb61261 // fmla v1.4s, v19.4s, v22.s[1]
-	WORD $0xad007540 // stp q0, q29, [x10, #0]
+	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad01795c // stp q28, q30, [x10, #32]
 	WORD $0x4f971014 // fmla v20.4s, v0.4s, v23.s[0]
-	WORD $0xad017141 // stp q1, q28, [x10, #32]
 	WORD $0x4fb71035 // fmla v21.4s, v1.4s, v23.s[1]
-	WORD $0x3dc0091c // ldr q28, [x8, #32]
+	WORD $0xad41711e // ldp q30, q28, [x8, #32]
+	WORD $0x6e32dfde // fmul v30.4s, v30.4s, v18.4s
 	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
-	WORD $0x3dc00d1d // ldr q29, [x8, #48]
-	WORD $0x6e32dfbd // fmul v29.4s, v29.4s, v18.4s
+	WORD $0x4e30f7de // fmax v30.4s, v30.4s, v16.4s
 	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
-	WORD $0x4e30f7bd // fmax v29.4s, v29.4s, v16.4s
-	WORD $0x4e31d79e // fadd v30.4s, v28.4s, v17.4s
-	WORD $0x4e31d7bb // fadd v27.4s, v29.4s, v17.4s
-	WORD $0x4eb1d7da // fsub v26.4s, v30.4s, v17.4s
-	WORD $0x4eb1d779 // fsub v25.4s, v27.4s, v17.4s
+	WORD $0x4e31d7dd // fadd v29.4s, v30.4s, v17.4s
+	WORD $0x4e31d79f // fadd v31.4s, v28.4s, v17.4s
+	WORD $0x4eb1d7bb // fsub v27.4s, v29.4s, v17.4s
+	WORD $0x4eb1d7fa // fsub v26.4s, v31.4s, v17.4s
+	WORD $0x4ebbd7de // fsub v30.4s, v30.4s, v27.4s
 	WORD $0x4ebad79c // fsub v28.4s, v28.4s, v26.4s
-	WORD $0x4eb9d7bd // fsub v29.4s, v29.4s, v25.4s
-	WORD $0x3dc05019 // ldr q25, [x0, #320]
-	WORD $0x3dc0541a // ldr q26, [x0, #336]
-	WORD $0x4e3ccf3a // fmla v26.4s, v25.4s, v28.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e3dcf38 // fmla v24.4s, v25.4s, v29.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x4e3ccf59 // fmla v25.4s, v26.4s, v28.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e3dcf1a // fmla v26.4s, v24.4s, v29.4s
-	WORD $0x3dc05c18 // ldr q24, [x0, #368]
-	WORD $0x4e3ccf38 // fmla v24.4s, v25.4s, v28.4s
-	WORD $0x3dc05c19 // ldr q25, [x0, #368]
-	WORD $0x4e3dcf59 // fmla v25.4s, v26.4s, v29.4s
-	WORD $0x3dc0601a // ldr q26, [x0, #384]
-	WORD $0x4e3ccf1a // fmla v26.4s, v24.4s, v28.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e3dcf38 // fmla v24.4s, v25.4s, v29.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e3ccf59 // fmla v25.4s, v26.4s, v28.4s
-	WORD $0x3dc0281a // ldr q26, [x0, #160]
-	WORD $0x4e3dcf1a // fmla v26.4s, v24.4s, v29.4s
-	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
-	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
-	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
-	WORD $0x4ebb875a // add v26.4s, v26.4s, v27.4s
-	WORD $0x6e39dc42 // fmul v2.4s, v2.4s, v25.4s
-	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
+	WORD $0x3dc12c1a // ldr q26, [x0, #1200]
+	WORD $0xad4a641b // ldp q27, q25, [x0, #320]
+	WORD $0x4e3acfdb // fmla v27.4s, v30.4s, v26.4s
+	WORD $0x4e3acf99 // fmla v25.4s, v28.4s, v26.4s
+	WORD $0xad4b601a // ldp q26, q24, [x0, #352]
+	WORD $0x4e3bcfda // fmla v26.4s, v30.4s, v27.4s
+	WORD $0x4e39cf98 // fmla v24.4s, v28.4s, v25.4s
+	WORD $0xad4c6c19 // ldp q25, q27, [x0, #384]
+	WORD $0x4e3acfd9 // fmla v25.4s, v30.4s, v26.4s
+	WORD $0x4e38cf9b // fmla v27.4s, v28.4s, v24.4s
+	WORD $0xad4d6818 // ldp q24, q26, [x0, #416]
+	WORD $0x4e39cfd8 // fmla v24.4s, v30.4s, v25.4s
+	WORD $0x4e3bcf9a // fmla v26.4s, v28.4s, v27.4s
+	WORD $0xad4e641b // ldp q27, q25, [x0, #448]
+	WORD $0x4e38cfdb // fmla v27.4s, v30.4s, v24.4s
+	WORD $0x4e3acf99 // fmla v25.4s, v28.4s, v26.4s
+	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
+	WORD $0x4ebd877b // add v27.4s, v27.4s, v29.4s
+	WORD $0x4f3757ff // shl v31.4s, v31.4s, #23
+	WORD $0x4ebf8739 // add v25.4s, v25.4s, v31.4s
+	WORD $0x6e3bdc42 // fmul v2.4s, v2.4s, v27.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
 	WORD $0x4f961a62 // fmla v2.4s, v19.4s, v22.s[2]
 	WORD $0x4fb61a63 // fmla v3.4s, v19.4s, v22.s[3]
-	WORD $0xad026542 // stp q2, q25, [x10, #64]
+	WORD $0xad020d42 // stp q2, q3, [x10, #64]
+	WORD $0xad03655b // stp q27, q25, [x10, #96]
 	WORD $0x4f971854 // fmla v20.4s, v2.4s, v23.s[2]
-	WORD $0xad036943 // stp q3, q26, [x10, #96]
 	WORD $0x4fb71875 // fmla v21.4s, v3.4s, v23.s[3]
-	WORD $0x3dc0049a // ldr q26, [x4, #16]
-	WORD $0x3dc004b9 // ldr q25, [x5, #16]
-	WORD $0x3dc01118 // ldr q24, [x8, #64]
+	WORD $0x3dc00499 // ldr q25, [x4, #16]
+	WORD $0x3dc004bb // ldr q27, [x5, #16]
+	WORD $0xad42611a // ldp q26, q24, [x8, #64]
+	WORD $0x6e32df5a // fmul v26.4s, v26.4s, v18.4s
 	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc0151b // ldr q27, [x8, #80]
-	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
+	WORD $0x4e30f75a // fmax v26.4s, v26.4s, v16.4s
 	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
-	WORD $0x4e30f77b // fmax v27.4s, v27.4s, v16.4s
-	WORD $0x4e31d71e // fadd v30.4s, v24.4s, v17.4s
-	WORD $0x4e31d77d // fadd v29.4s, v27.4s, v17.4s
-	WORD $0x4eb1d7d7 // fsub v23.4s, v30.4s, v17.4s
-	WORD $0x4eb1d7b6 // fsub v22.4s, v29.4s, v17.4s
-	WORD $0x4eb7d718 // fsub v24.4s, v24.4s, v23.4s
-	WORD $0x4eb6d77b // fsub v27.4s, v27.4s, v22.4s
-	WORD $0x3dc05016 // ldr q22, [x0, #320]
-	WORD $0x3dc05417 // ldr q23, [x0, #336]
-	WORD $0x4e38ced7 // fmla v23.4s, v22.4s, v24.4s
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e3bcedc // fmla v28.4s, v22.4s, v27.4s
-	WORD $0x3dc05816 // ldr q22, [x0, #352]
-	WORD $0x4e38cef6 // fmla v22.4s, v23.4s, v24.4s
-	WORD $0x3dc05817 // ldr q23, [x0, #352]
-	WORD $0x4e3bcf97 // fmla v23.4s, v28.4s, v27.4s
-	WORD $0x3dc05c1c // ldr q28, [x0, #368]
-	WORD $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
-	WORD $0x3dc05c16 // ldr q22, [x0, #368]
-	WORD $0x4e3bcef6 // fmla v22.4s, v23.4s, v27.4s
-	WORD $0x3dc06017 // ldr q23, [x0, #384]
-	WORD $0x4e38cf97 // fmla v23.4s, v28.4s, v24.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e3bcedc // fmla v28.4s, v22.4s, v27.4s
-	WORD $0x3dc02816 // ldr q22, [x0, #160]
-	WORD $0x4e38cef6 // fmla v22.4s, v23.4s, v24.4s
-	WORD $0x3dc02817 // ldr q23, [x0, #160]
-	WORD $0x4e3bcf97 // fmla v23.4s, v28.4s, v27.4s
-	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
-	WORD $0x4ebe86d6 // add v22.4s, v22.4s, v30.4s
+	WORD $0x4e31d75f // fadd v31.4s, v26.4s, v17.4s
+	WORD $0x4e31d71d // fadd v29.4s, v24.4s, v17.4s
+	WORD $0x4eb1d7fc // fsub v28.4s, v31.4s, v17.4s
+	WORD $0x4eb1d7be // fsub v30.4s, v29.4s, v17.4s
+	WORD $0x4ebcd75a // fsub v26.4s, v26.4s, v28.4s
+	WORD $0x4ebed718 // fsub v24.4s, v24.4s, v30.4s
+	WORD $0x3dc12c1e // ldr q30, [x0, #1200]
+	WORD $0xad4a5c1c // ldp q28, q23, [x0, #320]
+	WORD $0x4e3ecf5c // fmla v28.4s, v26.4s, v30.4s
+	WORD $0x4e3ecf17 // fmla v23.4s, v24.4s, v30.4s
+	WORD $0xad4b581e // ldp q30, q22, [x0, #352]
+	WORD $0x4e3ccf5e // fmla v30.4s, v26.4s, v28.4s
+	WORD $0x4e37cf16 // fmla v22.4s, v24.4s, v23.4s
+	WORD $0xad4c7017 // ldp q23, q28, [x0, #384]
+	WORD $0x4e3ecf57 // fmla v23.4s, v26.4s, v30.4s
+	WORD $0x4e36cf1c // fmla v28.4s, v24.4s, v22.4s
+	WORD $0xad4d7816 // ldp q22, q30, [x0, #416]
+	WORD $0x4e37cf56 // fmla v22.4s, v26.4s, v23.4s
+	WORD $0x4e3ccf1e // fmla v30.4s, v24.4s, v28.4s
+	WORD $0xad4e5c1c // ldp q28, q23, [x0, #448]
+	WORD $0x4e36cf5c // fmla v28.4s, v26.4s, v22.4s
+	WORD $0x4e3ecf17 // fmla v23.4s, v24.4s, v30.4s
+	WORD $0x4f3757ff // shl v31.4s, v31.4s, #23
+	WORD $0x4ebf879c // add v28.4s, v28.4s, v31.4s
 	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
 	WORD $0x4ebd86f7 // add v23.4s, v23.4s, v29.4s
-	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
 	WORD $0x6e37dca5 // fmul v5.4s, v5.4s, v23.4s
-	WORD $0x4f9a1264 // fmla v4.4s, v19.4s, v26.s[0]
-	WORD $0x4fba1265 // fmla v5.4s, v19.4s, v26.s[1]
-	WORD $0xad045944 // stp q4, q22, [x10, #128]
-	WORD $0x4f991094 // fmla v20.4s, v4.4s, v25.s[0]
-	WORD $0xad055d45 // stp q5, q23, [x10, #160]
-	WORD $0x4fb910b5 // fmla v21.4s, v5.4s, v25.s[1]
-	WORD $0x3dc01917 // ldr q23, [x8, #96]
+	WORD $0x4f991264 // fmla v4.4s, v19.4s, v25.s[0]
+	WORD $0x4fb91265 // fmla v5.4s, v19.4s, v25.s[1]
+	WORD $0xad041544 // stp q4, q5, [x10, #128]
+	WORD $0xad055d5c // stp q28, q23, [x10, #160]
+	WORD $0x4f9b1094 // fmla v20.4s, v4.4s, v27.s[0]
+	WORD $0x4fbb10b5 // fmla v21.4s, v5.4s, v27.s[1]
+	WORD $0xad437117 // ldp q23, q28, [x8, #96]
 	WORD $0x6e32def7 // fmul v23.4s, v23.4s, v18.4s
-	WORD $0x3dc01d16 // ldr q22, [x8, #112]
-	WORD $0x6e32ded6 // fmul v22.4s, v22.4s, v18.4s
+	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
 	WORD $0x4e30f6f7 // fmax v23.4s, v23.4s, v16.4s
-	WORD $0x4e30f6d6 // fmax v22.4s, v22.4s, v16.4s
-	WORD $0x4e31d6fc // fadd v28.4s, v23.4s, v17.4s
-	WORD $0x4e31d6dd // fadd v29.4s, v22.4s, v17.4s
-	WORD $0x4eb1d79e // fsub v30.4s, v28.4s, v17.4s
-	WORD $0x4eb1d7bb // fsub v27.4s, v29.4s, v17.4s
-	WORD $0x4ebed6f7 // fsub v23.4s, v23.4s, v30.4s
-	WORD $0x4ebbd6d6 // fsub v22.4s, v22.4s, v27.4s
-	WORD $0x3dc0501b // ldr q27, [x0, #320]
-	WORD $0x3dc0541e // ldr q30, [x0, #336]
-	WORD $0x4e37cf7e // fmla v30.4s, v27.4s, v23.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e36cf78 // fmla v24.4s, v27.4s, v22.4s
-	WORD $0x3dc0581b // ldr q27, [x0, #352]
-	WORD $0x4e37cfdb // fmla v27.4s, v30.4s, v23.4s
-	WORD $0x3dc0581e // ldr q30, [x0, #352]
-	WORD $0x4e36cf1e // fmla v30.4s, v24.4s, v22.4s
-	WORD $0x3dc05c18 // ldr q24, [x0, #368]
-	WORD $0x4e37cf78 // fmla v24.4s, v27.4s, v23.4s
-	WORD $0x3dc05c1b // ldr q27, [x0, #368]
-	WORD $0x4e36cfdb // fmla v27.4s, v30.4s, v22.4s
-	WORD $0x3dc0601e // ldr q30, [x0, #384]
-	WORD $0x4e37cf1e // fmla v30.4s, v24.4s, v23.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e36cf78 // fmla v24.4s, v27.4s, v22.4s
-	WORD $0x3dc0281b // ldr q27, [x0, #160]
-	WORD $0x4e37cfdb // fmla v27.4s, v30.4s, v23.4s
-	WORD $0x3dc0281e // ldr q30, [x0, #160]
-	WORD $0x4e36cf1e // fmla v30.4s, v24.4s, v22.4s
-	WORD $0x4f37579c // shl v28.4s, v28.4s, #23
-	WORD $0x4ebc877b // add v27.4s, v27.4s, v28.4s
-	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
-	WORD $0x4ebd87de // add v30.4s, v30.4s, v29.4s
-	WORD $0x6e3bdcc6 // fmul v6.4s, v6.4s, v27.4s
-	WORD $0x6e3edce7 // fmul v7.4s, v7.4s, v30.4s
-	WORD $0x4f9a1a66 // fmla v6.4s, v19.4s, v26.s[2]
-	WORD $0x4fba1a67 // fmla v7.4s, v19.4s, v26.s[3]
-	WORD $0xad066d46 // stp q6, q27, [x10, #192]
-	WORD $0x4f9918d4 // fmla v20.4s, v6.4s, v25.s[2]
-	WORD $0xad077947 // stp q7, q30, [x10, #224]
-	WORD $0x4fb918f5 // fmla v21.4s, v7.4s, v25.s[3]
-	WORD $0x3dc0089e // ldr q30, [x4, #32]
-	WORD $0x3dc008bb // ldr q27, [x5, #32]
-	WORD $0x3dc02118 // ldr q24, [x8, #128]
-	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc0251d // ldr q29, [x8, #144]
-	WORD $0x6e32dfbd // fmul v29.4s, v29.4s, v18.4s
-	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
-	WORD $0x4e30f7bd // fmax v29.4s, v29.4s, v16.4s
-	WORD $0x4e31d71c // fadd v28.4s, v24.4s, v17.4s
-	WORD $0x4e31d7b6 // fadd v22.4s, v29.4s, v17.4s
-	WORD $0x4eb1d799 // fsub v25.4s, v28.4s, v17.4s
-	WORD $0x4eb1d6da // fsub v26.4s, v22.4s, v17.4s
-	WORD $0x4eb9d718 // fsub v24.4s, v24.4s, v25.4s
-	WORD $0x4ebad7bd // fsub v29.4s, v29.4s, v26.4s
-	WORD $0x3dc0501a // ldr q26, [x0, #320]
-	WORD $0x3dc05419 // ldr q25, [x0, #336]
-	WORD $0x4e38cf59 // fmla v25.4s, v26.4s, v24.4s
-	WORD $0x3dc05417 // ldr q23, [x0, #336]
-	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e38cf3a // fmla v26.4s, v25.4s, v24.4s
-	WORD $0x3dc05819 // ldr q25, [x0, #352]
-	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
-	WORD $0x3dc05c17 // ldr q23, [x0, #368]
-	WORD $0x4e38cf57 // fmla v23.4s, v26.4s, v24.4s
-	WORD $0x3dc05c1a // ldr q26, [x0, #368]
-	WORD $0x4e3dcf3a // fmla v26.4s, v25.4s, v29.4s
-	WORD $0x3dc06019 // ldr q25, [x0, #384]
-	WORD $0x4e38cef9 // fmla v25.4s, v23.4s, v24.4s
-	WORD $0x3dc06017 // ldr q23, [x0, #384]
-	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
-	WORD $0x3dc0281a // ldr q26, [x0, #160]
-	WORD $0x4e38cf3a // fmla v26.4s, v25.4s, v24.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
-	WORD $0x4f37579c // shl v28.4s, v28.4s, #23
-	WORD $0x4ebc875a // add v26.4s, v26.4s, v28.4s
-	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
-	WORD $0x4eb68739 // add v25.4s, v25.4s, v22.4s
-	WORD $0x6e3add08 // fmul v8.4s, v8.4s, v26.4s
-	WORD $0x6e39dd29 // fmul v9.4s, v9.4s, v25.4s
-	WORD $0x4f9e1268 // fmla v8.4s, v19.4s, v30.s[0]
-	WORD $0x4fbe1269 // fmla v9.4s, v19.4s, v30.s[1]
-	WORD $0xad086948 // stp q8, q26, [x10, #256]
-	WORD $0x4f9b1114 // fmla v20.4s, v8.4s, v27.s[0]
-	WORD $0xad096549 // stp q9, q25, [x10, #288]
-	WORD $0x4fbb1135 // fmla v21.4s, v9.4s, v27.s[1]
-	WORD $0x3dc02919 // ldr q25, [x8, #160]
-	WORD $0x6e32df39 // fmul v25.4s, v25.4s, v18.4s
-	WORD $0x3dc02d1a // ldr q26, [x8, #176]
-	WORD $0x6e32df5a // fmul v26.4s, v26.4s, v18.4s
-	WORD $0x4e30f739 // fmax v25.4s, v25.4s, v16.4s
-	WORD $0x4e30f75a // fmax v26.4s, v26.4s, v16.4s
-	WORD $0x4e31d737 // fadd v23.4s, v25.4s, v17.4s
-	WORD $0x4e31d756 // fadd v22.4s, v26.4s, v17.4s
-	WORD $0x4eb1d6fc // fsub v28.4s, v23.4s, v17.4s
-	WORD $0x4eb1d6dd // fsub v29.4s, v22.4s, v17.4s
-	WORD $0x4ebcd739 // fsub v25.4s, v25.4s, v28.4s
-	WORD $0x4ebdd75a // fsub v26.4s, v26.4s, v29.4s
-	WORD $0x3dc0501d // ldr q29, [x0, #320]
-	WORD $0x3dc0541c // ldr q28, [x0, #336]
-	WORD $0x4e39cfbc // fmla v28.4s, v29.4s, v25.4s
-	WORD $0x3dc05418 // ldr q24, [x0, #336]
-	WORD $0x4e3acfb8 // fmla v24.4s, v29.4s, v26.4s
-	WORD $0x3dc0581d // ldr q29, [x0, #352]
-	WORD $0x4e39cf9d // fmla v29.4s, v28.4s, v25.4s
-	WORD $0x3dc0581c // ldr q28, [x0, #352]
-	WORD $0x4e3acf1c // fmla v28.4s, v24.4s, v26.4s
-	WORD $0x3dc05c18 // ldr q24, [x0, #368]
-	WORD $0x4e39cfb8 // fmla v24.4s, v29.4s, v25.4s
-	WORD $0x3dc05c1d // ldr q29, [x0, #368]
+	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
+	WORD $0x4e31d6fe // fadd v30.4s, v23.4s, v17.4s
+	WORD $0x4e31d796 // fadd v22.4s, v28.4s, v17.4s
+	WORD $0x4eb1d7dd // fsub v29.4s, v30.4s, v17.4s
+	WORD $0x4eb1d6df // fsub v31.4s, v22.4s, v17.4s
+	WORD $0x4ebdd6f7 // fsub v23.4s, v23.4s, v29.4s
+	WORD $0x4ebfd79c // fsub v28.4s, v28.4s, v31.4s
+	WORD $0x3dc12c1f // ldr q31, [x0, #1200]
+	WORD $0xad4a601d // ldp q29, q24, [x0, #320]
+	WORD $0x4e3fcefd // fmla v29.4s, v23.4s, v31.4s
+	WORD $0x4e3fcf98 // fmla v24.4s, v28.4s, v31.4s
+	WORD $0xad4b681f // ldp q31, q26, [x0, #352]
+	WORD $0x4e3dceff // fmla v31.4s, v23.4s, v29.4s
+	WORD $0x4e38cf9a // fmla v26.4s, v28.4s, v24.4s
+	WORD $0xad4c7418 // ldp q24, q29, [x0, #384]
+	WORD $0x4e3fcef8 // fmla v24.4s, v23.4s, v31.4s
 	WORD $0x4e3acf9d // fmla v29.4s, v28.4s, v26.4s
-	WORD $0x3dc0601c // ldr q28, [x0, #384]
-	WORD $0x4e39cf1c // fmla v28.4s, v24.4s, v25.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x4e3acfb8 // fmla v24.4s, v29.4s, v26.4s
-	WORD $0x3dc0281d // ldr q29, [x0, #160]
-	WORD $0x4e39cf9d // fmla v29.4s, v28.4s, v25.4s
-	WORD $0x3dc0281c // ldr q28, [x0, #160]
-	WORD $0x4e3acf1c // fmla v28.4s, v24.4s, v26.4s
-	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
-	WORD $0x4eb787bd // add v29.4s, v29.4s, v23.4s
+	WORD $0xad4d7c1a // ldp q26, q31, [x0, #416]
+	WORD $0x4e38cefa // fmla v26.4s, v23.4s, v24.4s
+	WORD $0x4e3dcf9f // fmla v31.4s, v28.4s, v29.4s
+	WORD $0xad4e601d // ldp q29, q24, [x0, #448]
+	WORD $0x4e3acefd // fmla v29.4s, v23.4s, v26.4s
+	WORD $0x4e3fcf98 // fmla v24.4s, v28.4s, v31.4s
+	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
+	WORD $0x4ebe87bd // add v29.4s, v29.4s, v30.4s
+	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
+	WORD $0x4eb68718 // add v24.4s, v24.4s, v22.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x6e38dce7 // fmul v7.4s, v7.4s, v24.4s
+	WORD $0x4f991a66 // fmla v6.4s, v19.4s, v25.s[2]
+	WORD $0x4fb91a67 // fmla v7.4s, v19.4s, v25.s[3]
+	WORD $0xad061d46 // stp q6, q7, [x10, #192]
+	WORD $0xad07615d // stp q29, q24, [x10, #224]
+	WORD $0x4f9b18d4 // fmla v20.4s, v6.4s, v27.s[2]
+	WORD $0x4fbb18f5 // fmla v21.4s, v7.4s, v27.s[3]
+	WORD $0x3dc00898 // ldr q24, [x4, #32]
+	WORD $0x3dc008bd // ldr q29, [x5, #32]
+	WORD $0xad44691f // ldp q31, q26, [x8, #128]
+	WORD $0x6e32dfff // fmul v31.4s, v31.4s, v18.4s
+	WORD $0x6e32df5a // fmul v26.4s, v26.4s, v18.4s
+	WORD $0x4e30f7ff // fmax v31.4s, v31.4s, v16.4s
+	WORD $0x4e30f75a // fmax v26.4s, v26.4s, v16.4s
+	WORD $0x4e31d7f6 // fadd v22.4s, v31.4s, v17.4s
+	WORD $0x4e31d75e // fadd v30.4s, v26.4s, v17.4s
+	WORD $0x4eb1d6dc // fsub v28.4s, v22.4s, v17.4s
+	WORD $0x4eb1d7d7 // fsub v23.4s, v30.4s, v17.4s
+	WORD $0x4ebcd7ff // fsub v31.4s, v31.4s, v28.4s
+	WORD $0x4eb7d75a // fsub v26.4s, v26.4s, v23.4s
+	WORD $0x3dc12c17 // ldr q23, [x0, #1200]
+	WORD $0xad4a6c1c // ldp q28, q27, [x0, #320]
+	WORD $0x4e37cffc // fmla v28.4s, v31.4s, v23.4s
+	WORD $0x4e37cf5b // fmla v27.4s, v26.4s, v23.4s
+	WORD $0xad4b6417 // ldp q23, q25, [x0, #352]
+	WORD $0x4e3ccff7 // fmla v23.4s, v31.4s, v28.4s
+	WORD $0x4e3bcf59 // fmla v25.4s, v26.4s, v27.4s
+	WORD $0xad4c701b // ldp q27, q28, [x0, #384]
+	WORD $0x4e37cffb // fmla v27.4s, v31.4s, v23.4s
+	WORD $0x4e39cf5c // fmla v28.4s, v26.4s, v25.4s
+	WORD $0xad4d5c19 // ldp q25, q23, [x0, #416]
+	WORD $0x4e3bcff9 // fmla v25.4s, v31.4s, v27.4s
+	WORD $0x4e3ccf57 // fmla v23.4s, v26.4s, v28.4s
+	WORD $0xad4e6c1c // ldp q28, q27, [x0, #448]
+	WORD $0x4e39cffc // fmla v28.4s, v31.4s, v25.4s
+	WORD $0x4e37cf5b // fmla v27.4s, v26.4s, v23.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
 	WORD $0x4eb6879c // add v28.4s, v28.4s, v22.4s
-	WORD $0x6e3ddd4a // fmul v10.4s, v10.4s, v29.4s
-	WORD $0x6e3cdd6b // fmul v11.4s, v11.4s, v28.4s
-	WORD $0x4f9e1a6a // fmla v10.4s, v19.4s, v30.s[2]
-	WORD $0x4fbe1a6b // fmla v11.4s, v19.4s, v30.s[3]
-	WORD $0xad0a754a // stp q10, q29, [x10, #320]
-	WORD $0x4f9b1954 // fmla v20.4s, v10.4s, v27.s[2]
-	WORD $0xad0b714b // stp q11, q28, [x10, #352]
-	WORD $0x4fbb1975 // fmla v21.4s, v11.4s, v27.s[3]
-	WORD $0x3dc00c9c // ldr q28, [x4, #48]
-	WORD $0x3dc00cbd // ldr q29, [x5, #48]
-	WORD $0x3dc03118 // ldr q24, [x8, #192]
-	WORD $0x6e32df18 // fmul v24.4s, v24.4s, v18.4s
-	WORD $0x3dc03516 // ldr q22, [x8, #208]
-	WORD $0x6e32ded6 // fmul v22.4s, v22.4s, v18.4s
-	WORD $0x4e30f718 // fmax v24.4s, v24.4s, v16.4s
-	WORD $0x4e30f6d6 // fmax v22.4s, v22.4s, v16.4s
-	WORD $0x4e31d717 // fadd v23.4s, v24.4s, v17.4s
-	WORD $0x4e31d6da // fadd v26.4s, v22.4s, v17.4s
-	WORD $0x4eb1d6fb // fsub v27.4s, v23.4s, v17.4s
-	WORD $0x4eb1d75e // fsub v30.4s, v26.4s, v17.4s
-	WORD $0x4ebbd718 // fsub v24.4s, v24.4s, v27.4s
-	WORD $0x4ebed6d6 // fsub v22.4s, v22.4s, v30.4s
-	WORD $0x3dc0501e // ldr q30, [x0, #320]
-	WORD $0x3dc0541b // ldr q27, [x0, #336]
-	WORD $0x4e38cfdb // fmla v27.4s, v30.4s, v24.4s
-	WORD $0x3dc05419 // ldr q25, [x0, #336]
-	WORD $0x4e36cfd9 // fmla v25.4s, v30.4s, v22.4s
-	WORD $0x3dc0581e // ldr q30, [x0, #352]
-	WORD $0x4e38cf7e // fmla v30.4s, v27.4s, v24.4s
-	WORD $0x3dc0581b // ldr q27, [x0, #352]
-	WORD $0x4e36cf3b // fmla v27.4s, v25.4s, v22.4s
-	WORD $0x3dc05c19 // ldr q25, [x0, #368]
-	WORD $0x4e38cfd9 // fmla v25.4s, v30.4s, v24.4s
-	WORD $0x3dc05c1e // ldr q30, [x0, #368]
+	WORD $0x4f3757de // shl v30.4s, v30.4s, #23
+	WORD $0x4ebe877b // add v27.4s, v27.4s, v30.4s
+	WORD $0x6e3cdd08 // fmul v8.4s, v8.4s, v28.4s
+	WORD $0x6e3bdd29 // fmul v9.4s, v9.4s, v27.4s
+	WORD $0x4f981268 // fmla v8.4s, v19.4s, v24.s[0]
+	WORD $0x4fb81269 // fmla v9.4s, v19.4s, v24.s[1]
+	WORD $0xad082548 // stp q8, q9, [x10, #256]
+	WORD $0xad096d5c // stp q28, q27, [x10, #288]
+	WORD $0x4f9d1114 // fmla v20.4s, v8.4s, v29.s[0]
+	WORD $0x4fbd1135 // fmla v21.4s, v9.4s, v29.s[1]
+	WORD $0xad45711b // ldp q27, q28, [x8, #160]
+	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
+	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
+	WORD $0x4e30f77b // fmax v27.4s, v27.4s, v16.4s
+	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
+	WORD $0x4e31d777 // fadd v23.4s, v27.4s, v17.4s
+	WORD $0x4e31d799 // fadd v25.4s, v28.4s, v17.4s
+	WORD $0x4eb1d6fe // fsub v30.4s, v23.4s, v17.4s
+	WORD $0x4eb1d736 // fsub v22.4s, v25.4s, v17.4s
+	WORD $0x4ebed77b // fsub v27.4s, v27.4s, v30.4s
+	WORD $0x4eb6d79c // fsub v28.4s, v28.4s, v22.4s
+	WORD $0x3dc12c16 // ldr q22, [x0, #1200]
+	WORD $0xad4a681e // ldp q30, q26, [x0, #320]
 	WORD $0x4e36cf7e // fmla v30.4s, v27.4s, v22.4s
-	WORD $0x3dc0601b // ldr q27, [x0, #384]
-	WORD $0x4e38cf3b // fmla v27.4s, v25.4s, v24.4s
-	WORD $0x3dc06019 // ldr q25, [x0, #384]
-	WORD $0x4e36cfd9 // fmla v25.4s, v30.4s, v22.4s
-	WORD $0x3dc0281e // ldr q30, [x0, #160]
-	WORD $0x4e38cf7e // fmla v30.4s, v27.4s, v24.4s
-	WORD $0x3dc0281b // ldr q27, [x0, #160]
-	WORD $0x4e36cf3b // fmla v27.4s, v25.4s, v22.4s
+	WORD $0x4e36cf9a // fmla v26.4s, v28.4s, v22.4s
+	WORD $0xad4b7c16 // ldp q22, q31, [x0, #352]
+	WORD $0x4e3ecf76 // fmla v22.4s, v27.4s, v30.4s
+	WORD $0x4e3acf9f // fmla v31.4s, v28.4s, v26.4s
+	WORD $0xad4c781a // ldp q26, q30, [x0, #384]
+	WORD $0x4e36cf7a // fmla v26.4s, v27.4s, v22.4s
+	WORD $0x4e3fcf9e // fmla v30.4s, v28.4s, v31.4s
+	WORD $0xad4d581f // ldp q31, q22, [x0, #416]
+	WORD $0x4e3acf7f // fmla v31.4s, v27.4s, v26.4s
+	WORD $0x4e3ecf96 // fmla v22.4s, v28.4s, v30.4s
+	WORD $0xad4e681e // ldp q30, q26, [x0, #448]
+	WORD $0x4e3fcf7e // fmla v30.4s, v27.4s, v31.4s
+	WORD $0x4e36cf9a // fmla v26.4s, v28.4s, v22.4s
 	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
 	WORD $0x4eb787de // add v30.4s, v30.4s, v23.4s
-	WORD $0x4f37575a // shl v26.4s, v26.4s, #23
-	WORD $0x4eba877b // add v27.4s, v27.4s, v26.4s
-	WORD $0x6e3edd8c // fmul v12.4s, v12.4s, v30.4s
-	WORD $0x6e3bddad // fmul v13.4s, v13.4s, v27.4s
-	WORD $0x4f9c126c // fmla v12.4s, v19.4s, v28.s[0]
-	WORD $0x4fbc126d // fmla v13.4s, v19.4s, v28.s[1]
-	WORD $0xad0c794c // stp q12, q30, [x10, #384]
-	WORD $0x4f9d1194 // fmla v20.4s, v12.4s, v29.s[0]
-	WORD $0xad0d6d4d // stp q13, q27, [x10, #416]
-	WORD $0x4fbd11b5 // fmla v21.4s, v13.4s, v29.s[1]
-	WORD $0x3dc0391b // ldr q27, [x8, #224]
-	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
-	WORD $0x3dc03d1e // ldr q30, [x8, #240]
-	WORD $0x6e32dfde // fmul v30.4s, v30.4s, v18.4s
-	WORD $0x4e30f77b // fmax v27.4s, v27.4s, v16.4s
-	WORD $0x4e30f7de // fmax v30.4s, v30.4s, v16.4s
-	WORD $0x4e31d772 // fadd v18.4s, v27.4s, v17.4s
-	WORD $0x4e31d7d9 // fadd v25.4s, v30.4s, v17.4s
-	WORD $0x4eb1d65a // fsub v26.4s, v18.4s, v17.4s
-	WORD $0x4eb1d737 // fsub v23.4s, v25.4s, v17.4s
-	WORD $0x4ebad77b // fsub v27.4s, v27.4s, v26.4s
-	WORD $0x4eb7d7de // fsub v30.4s, v30.4s, v23.4s
-	WORD $0x3dc05017 // ldr q23, [x0, #320]
-	WORD $0x3dc0541a // ldr q26, [x0, #336]
-	WORD $0x4e3bcefa // fmla v26.4s, v23.4s, v27.4s
-	WORD $0x3dc05416 // ldr q22, [x0, #336]
-	WORD $0x4e3ecef6 // fmla v22.4s, v23.4s, v30.4s
-	WORD $0x3dc05817 // ldr q23, [x0, #352]
-	WORD $0x4e3bcf57 // fmla v23.4s, v26.4s, v27.4s
-	WORD $0x3dc0581a // ldr q26, [x0, #352]
-	WORD $0x4e3eceda // fmla v26.4s, v22.4s, v30.4s
-	WORD $0x3dc05c16 // ldr q22, [x0, #368]
-	WORD $0x4e3bcef6 // fmla v22.4s, v23.4s, v27.4s
-	WORD $0x3dc05c17 // ldr q23, [x0, #368]
-	WORD $0x4e3ecf57 // fmla v23.4s, v26.4s, v30.4s
-	WORD $0x3dc0601a // ldr q26, [x0, #384]
-	WORD $0x4e3bceda // fmla v26.4s, v22.4s, v27.4s
-	WORD $0x3dc06016 // ldr q22, [x0, #384]
-	WORD $0x4e3ecef6 // fmla v22.4s, v23.4s, v30.4s
-	WORD $0x3dc02817 // ldr q23, [x0, #160]
-	WORD $0x4e3bcf57 // fmla v23.4s, v26.4s, v27.4s
-	WORD $0x3dc0281a // ldr q26, [x0, #160]
-	WORD $0x4e3eceda // fmla v26.4s, v22.4s, v30.4s
-	WORD $0x4f375652 // shl v18.4s, v18.4s, #23
-	WORD $0x4eb286f7 // add v23.4s, v23.4s, v18.4s
 	WORD $0x4f375739 // shl v25.4s, v25.4s, #23
 	WORD $0x4eb9875a // add v26.4s, v26.4s, v25.4s
-	WORD $0x6e37ddce // fmul v14.4s, v14.4s, v23.4s
-	WORD $0x6e3addef // fmul v15.4s, v15.4s, v26.4s
-	WORD $0x4f9c1a6e // fmla v14.4s, v19.4s, v28.s[2]
-	WORD $0x4fbc1a6f // fmla v15.4s, v19.4s, v28.s[3]
-	WORD $0xad0e5d4e // stp q14, q23, [x10, #448]
-	WORD $0x4f9d19d4 // fmla v20.4s, v14.4s, v29.s[2]
-	WORD $0xad0f694f // stp q15, q26, [x10, #480]
-	WORD $0x4fbd19f5 // fmla v21.4s, v15.4s, v29.s[3]
+	WORD $0x6e3edd4a // fmul v10.4s, v10.4s, v30.4s
+	WORD $0x6e3add6b // fmul v11.4s, v11.4s, v26.4s
+	WORD $0x4f981a6a // fmla v10.4s, v19.4s, v24.s[2]
+	WORD $0x4fb81a6b // fmla v11.4s, v19.4s, v24.s[3]
+	WORD $0xad0a2d4a // stp q10, q11, [x10, #320]
+	WORD $0xad0b695e // stp q30, q26, [x10, #352]
+	WORD $0x4f9d1954 // fmla v20.4s, v10.4s, v29.s[2]
+	WORD $0x4fbd1975 // fmla v21.4s, v11.4s, v29.s[3]
+	WORD $0x3dc00c9a // ldr q26, [x4, #48]
+	WORD $0x3dc00cbe // ldr q30, [x5, #48]
+	WORD $0xad467d16 // ldp q22, q31, [x8, #192]
+	WORD $0x6e32ded6 // fmul v22.4s, v22.4s, v18.4s
+	WORD $0x6e32dfff // fmul v31.4s, v31.4s, v18.4s
+	WORD $0x4e30f6d6 // fmax v22.4s, v22.4s, v16.4s
+	WORD $0x4e30f7ff // fmax v31.4s, v31.4s, v16.4s
+	WORD $0x4e31d6d9 // fadd v25.4s, v22.4s, v17.4s
+	WORD $0x4e31d7f7 // fadd v23.4s, v31.4s, v17.4s
+	WORD $0x4eb1d73c // fsub v28.4s, v25.4s, v17.4s
+	WORD $0x4eb1d6fb // fsub v27.4s, v23.4s, v17.4s
+	WORD $0x4ebcd6d6 // fsub v22.4s, v22.4s, v28.4s
+	WORD $0x4ebbd7ff // fsub v31.4s, v31.4s, v27.4s
+	WORD $0x3dc12c1b // ldr q27, [x0, #1200]
+	WORD $0xad4a741c // ldp q28, q29, [x0, #320]
+	WORD $0x4e3bcedc // fmla v28.4s, v22.4s, v27.4s
+	WORD $0x4e3bcffd // fmla v29.4s, v31.4s, v27.4s
+	WORD $0xad4b601b // ldp q27, q24, [x0, #352]
+	WORD $0x4e3ccedb // fmla v27.4s, v22.4s, v28.4s
+	WORD $0x4e3dcff8 // fmla v24.4s, v31.4s, v29.4s
+	WORD $0xad4c701d // ldp q29, q28, [x0, #384]
+	WORD $0x4e3bcedd // fmla v29.4s, v22.4s, v27.4s
+	WORD $0x4e38cffc // fmla v28.4s, v31.4s, v24.4s
+	WORD $0xad4d6c18 // ldp q24, q27, [x0, #416]
+	WORD $0x4e3dced8 // fmla v24.4s, v22.4s, v29.4s
+	WORD $0x4e3ccffb // fmla v27.4s, v31.4s, v28.4s
+	WORD $0xad4e741c // ldp q28, q29, [x0, #448]
+	WORD $0x4e38cedc // fmla v28.4s, v22.4s, v24.4s
+	WORD $0x4e3bcffd // fmla v29.4s, v31.4s, v27.4s
+	WORD $0x4f375739 // shl v25.4s, v25.4s, #23
+	WORD $0x4eb9879c // add v28.4s, v28.4s, v25.4s
+	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
+	WORD $0x4eb787bd // add v29.4s, v29.4s, v23.4s
+	WORD $0x6e3cdd8c // fmul v12.4s, v12.4s, v28.4s
+	WORD $0x6e3dddad // fmul v13.4s, v13.4s, v29.4s
+	WORD $0x4f9a126c // fmla v12.4s, v19.4s, v26.s[0]
+	WORD $0x4fba126d // fmla v13.4s, v19.4s, v26.s[1]
+	WORD $0xad0c354c // stp q12, q13, [x10, #384]
+	WORD $0xad0d755c // stp q28, q29, [x10, #416]
+	WORD $0x4f9e1194 // fmla v20.4s, v12.4s, v30.s[0]
+	WORD $0x4fbe11b5 // fmla v21.4s, v13.4s, v30.s[1]
+	WORD $0xad47711d // ldp q29, q28, [x8, #224]
+	WORD $0x6e32dfbd // fmul v29.4s, v29.4s, v18.4s
+	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
+	WORD $0x4e30f7bd // fmax v29.4s, v29.4s, v16.4s
+	WORD $0x4e30f79c // fmax v28.4s, v28.4s, v16.4s
+	WORD $0x4e31d7b2 // fadd v18.4s, v29.4s, v17.4s
+	WORD $0x4e31d79b // fadd v27.4s, v28.4s, v17.4s
+	WORD $0x4eb1d658 // fsub v24.4s, v18.4s, v17.4s
+	WORD $0x4eb1d777 // fsub v23.4s, v27.4s, v17.4s
+	WORD $0x4eb8d7bd // fsub v29.4s, v29.4s, v24.4s
+	WORD $0x4eb7d79c // fsub v28.4s, v28.4s, v23.4s
+	WORD $0x3dc12c17 // ldr q23, [x0, #1200]
+	WORD $0xad4a6418 // ldp q24, q25, [x0, #320]
+	WORD $0x4e37cfb8 // fmla v24.4s, v29.4s, v23.4s
+	WORD $0x4e37cf99 // fmla v25.4s, v28.4s, v23.4s
+	WORD $0xad4b7c17 // ldp q23, q31, [x0, #352]
+	WORD $0x4e38cfb7 // fmla v23.4s, v29.4s, v24.4s
+	WORD $0x4e39cf9f // fmla v31.4s, v28.4s, v25.4s
+	WORD $0xad4c6019 // ldp q25, q24, [x0, #384]
+	WORD $0x4e37cfb9 // fmla v25.4s, v29.4s, v23.4s
+	WORD $0x4e3fcf98 // fmla v24.4s, v28.4s, v31.4s
+	WORD $0xad4d5c1f // ldp q31, q23, [x0, #416]
+	WORD $0x4e39cfbf // fmla v31.4s, v29.4s, v25.4s
+	WORD $0x4e38cf97 // fmla v23.4s, v28.4s, v24.4s
+	WORD $0xad4e6418 // ldp q24, q25, [x0, #448]
+	WORD $0x4e3fcfb8 // fmla v24.4s, v29.4s, v31.4s
+	WORD $0x4e37cf99 // fmla v25.4s, v28.4s, v23.4s
+	WORD $0x4f375652 // shl v18.4s, v18.4s, #23
+	WORD $0x4eb28718 // add v24.4s, v24.4s, v18.4s
+	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
+	WORD $0x4ebb8739 // add v25.4s, v25.4s, v27.4s
+	WORD $0x6e38ddce // fmul v14.4s, v14.4s, v24.4s
+	WORD $0x6e39ddef // fmul v15.4s, v15.4s, v25.4s
+	WORD $0x4f9a1a6e // fmla v14.4s, v19.4s, v26.s[2]
+	WORD $0x4fba1a6f // fmla v15.4s, v19.4s, v26.s[3]
+	WORD $0xad0e3d4e // stp q14, q15, [x10, #448]
+	WORD $0xad0f6558 // stp q24, q25, [x10, #480]
+	WORD $0x4f9e19d4 // fmla v20.4s, v14.4s, v30.s[2]
+	WORD $0x4fbe19f5 // fmla v21.4s, v15.4s, v30.s[3]
 	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0x3d808074 // str q20, [x3, #512]
 	ADD $2112, R3, R3
@@ -16882,25 +19111,17 @@ row:
 	ADD R1, R10, R10
 	SUB $1, R2, R2
 	CBNZ R2, row
-	WORD $0x3d800120 // str q0, [x9, #0]
-	WORD $0x3d800521 // str q1, [x9, #16]
-	WORD $0x3d800922 // str q2, [x9, #32]
-	WORD $0x3d800d23 // str q3, [x9, #48]
-	WORD $0x3d801124 // str q4, [x9, #64]
-	WORD $0x3d801525 // str q5, [x9, #80]
-	WORD $0x3d801926 // str q6, [x9, #96]
-	WORD $0x3d801d27 // str q7, [x9, #112]
-	WORD $0x3d802128 // str q8, [x9, #128]
-	WORD $0x3d802529 // str q9, [x9, #144]
-	WORD $0x3d80292a // str q10, [x9, #160]
-	WORD $0x3d802d2b // str q11, [x9, #176]
-	WORD $0x3d80312c // str q12, [x9, #192]
-	WORD $0x3d80352d // str q13, [x9, #208]
-	WORD $0x3d80392e // str q14, [x9, #224]
-	WORD $0x3d803d2f // str q15, [x9, #240]
+	WORD $0xad000520 // stp q0, q1, [x9, #0]
+	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	WORD $0xad021524 // stp q4, q5, [x9, #64]
+	WORD $0xad031d26 // stp q6, q7, [x9, #96]
+	WORD $0xad042528 // stp q8, q9, [x9, #128]
+	WORD $0xad052d2a // stp q10, q11, [x9, #160]
+	WORD $0xad06352c // stp q12, q13, [x9, #192]
+	WORD $0xad073d2e // stp q14, q15, [x9, #224]
 	RET
 
-// func scanBackwardA16Neon(p *byte): 27 vector registers, 14 general
+// func scanBackwardA16Neon(p *byte): 31 vector registers, 14 general
 TEXT ·scanBackwardA16Neon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD 0(R0), R1
@@ -16918,22 +19139,14 @@ TEXT ·scanBackwardA16Neon(SB), NOSPLIT, $0-8
 	MOVD 80(R0), R13
 	WORD $0xbd406800 // ldr s0, [x0, #104]
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
-	WORD $0x3dc00101 // ldr q1, [x8, #0]
-	WORD $0x3dc00502 // ldr q2, [x8, #16]
-	WORD $0x3dc00903 // ldr q3, [x8, #32]
-	WORD $0x3dc00d04 // ldr q4, [x8, #48]
-	WORD $0x3dc01105 // ldr q5, [x8, #64]
-	WORD $0x3dc01506 // ldr q6, [x8, #80]
-	WORD $0x3dc01907 // ldr q7, [x8, #96]
-	WORD $0x3dc01d08 // ldr q8, [x8, #112]
-	WORD $0x3dc02109 // ldr q9, [x8, #128]
-	WORD $0x3dc0250a // ldr q10, [x8, #144]
-	WORD $0x3dc0290b // ldr q11, [x8, #160]
-	WORD $0x3dc02d0c // ldr q12, [x8, #176]
-	WORD $0x3dc0310d // ldr q13, [x8, #192]
-	WORD $0x3dc0350e // ldr q14, [x8, #208]
-	WORD $0x3dc0390f // ldr q15, [x8, #224]
-	WORD $0x3dc03d10 // ldr q16, [x8, #240]
+	WORD $0xad400901 // ldp q1, q2, [x8, #0]
+	WORD $0xad411103 // ldp q3, q4, [x8, #32]
+	WORD $0xad421905 // ldp q5, q6, [x8, #64]
+	WORD $0xad432107 // ldp q7, q8, [x8, #96]
+	WORD $0xad442909 // ldp q9, q10, [x8, #128]
+	WORD $0xad45310b // ldp q11, q12, [x8, #160]
+	WORD $0xad46390d // ldp q13, q14, [x8, #192]
+	WORD $0xad47410f // ldp q15, q16, [x8, #224]
 row:
 	SUB R10, R9, R0
 	WORD $0x3dc10051 // ldr q17, [x2, #1024]
@@ -16942,310 +19155,242 @@ row:
 	WORD $0x6f00e414 // movi v20.2d, #0
 	WORD $0x6f00e415 // movi v21.2d, #0
 	WORD $0x6f00e416 // movi v22.2d, #0
-	WORD $0x3dc00077 // ldr q23, [x3, #0]
-	WORD $0x3dc00098 // ldr q24, [x4, #0]
-	WORD $0x4f981221 // fmla v1.4s, v17.4s, v24.s[0]
-	WORD $0x4fb81222 // fmla v2.4s, v17.4s, v24.s[1]
-	WORD $0x4f981a23 // fmla v3.4s, v17.4s, v24.s[2]
-	WORD $0x4fb81a24 // fmla v4.4s, v17.4s, v24.s[3]
+	WORD $0xad406077 // ldp q23, q24, [x3, #0]
+	WORD $0xad406899 // ldp q25, q26, [x4, #0]
+	WORD $0x4f991221 // fmla v1.4s, v17.4s, v25.s[0]
+	WORD $0x4fb91222 // fmla v2.4s, v17.4s, v25.s[1]
+	WORD $0x4f991a23 // fmla v3.4s, v17.4s, v25.s[2]
+	WORD $0x4fb91a24 // fmla v4.4s, v17.4s, v25.s[3]
+	WORD $0x4f9a1225 // fmla v5.4s, v17.4s, v26.s[0]
+	WORD $0x4fba1226 // fmla v6.4s, v17.4s, v26.s[1]
+	WORD $0x4f9a1a27 // fmla v7.4s, v17.4s, v26.s[2]
+	WORD $0x4fba1a28 // fmla v8.4s, v17.4s, v26.s[3]
 	WORD $0x4f971033 // fmla v19.4s, v1.4s, v23.s[0]
 	WORD $0x4fb71055 // fmla v21.4s, v2.4s, v23.s[1]
 	WORD $0x4f971873 // fmla v19.4s, v3.4s, v23.s[2]
 	WORD $0x4fb71895 // fmla v21.4s, v4.4s, v23.s[3]
-	WORD $0x6e21de58 // fmul v24.4s, v18.4s, v1.4s
-	WORD $0x6e22de57 // fmul v23.4s, v18.4s, v2.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x6e23de57 // fmul v23.4s, v18.4s, v3.4s
-	WORD $0x6e24de59 // fmul v25.4s, v18.4s, v4.4s
-	WORD $0x6e39d6f7 // faddp v23.4s, v23.4s, v25.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x3dc00139 // ldr q25, [x9, #0]
-	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
-	WORD $0x3dc00937 // ldr q23, [x9, #32]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc01137 // ldr q23, [x9, #64]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x3dc0193a // ldr q26, [x9, #96]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad6f7 // faddp v23.4s, v23.4s, v26.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc0017a // ldr q26, [x11, #0]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD $0x3d800178 // str q24, [x11, #0]
-	WORD $0x3dc0057a // ldr q26, [x11, #16]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad739 // fadd v25.4s, v25.4s, v26.4s
-	WORD $0x3d800579 // str q25, [x11, #16]
-	WORD $0x3dc0053a // ldr q26, [x9, #16]
-	WORD $0x6e3adc21 // fmul v1.4s, v1.4s, v26.4s
-	WORD $0x3dc0001a // ldr q26, [x0, #0]
-	WORD $0x6e21df5a // fmul v26.4s, v26.4s, v1.4s
-	WORD $0x3dc000f9 // ldr q25, [x7, #0]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc001b8 // ldr q24, [x13, #0]
-	WORD $0x4e39cf58 // fmla v24.4s, v26.4s, v25.4s
-	WORD $0x3d8001b8 // str q24, [x13, #0]
-	WORD $0x3dc00d38 // ldr q24, [x9, #48]
-	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
-	WORD $0x3dc00818 // ldr q24, [x0, #32]
-	WORD $0x6e22df18 // fmul v24.4s, v24.4s, v2.4s
-	WORD $0x3dc004f9 // ldr q25, [x7, #16]
-	WORD $0x4e39cf16 // fmla v22.4s, v24.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc005ba // ldr q26, [x13, #16]
-	WORD $0x4e39cf1a // fmla v26.4s, v24.4s, v25.4s
-	WORD $0x3d8005ba // str q26, [x13, #16]
-	WORD $0x3dc0153a // ldr q26, [x9, #80]
-	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
-	WORD $0x3dc0101a // ldr q26, [x0, #64]
-	WORD $0x6e23df5a // fmul v26.4s, v26.4s, v3.4s
-	WORD $0x3dc008f9 // ldr q25, [x7, #32]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc009b8 // ldr q24, [x13, #32]
-	WORD $0x4e39cf58 // fmla v24.4s, v26.4s, v25.4s
-	WORD $0x3d8009b8 // str q24, [x13, #32]
-	WORD $0x3dc01d38 // ldr q24, [x9, #112]
-	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
-	WORD $0x3dc01818 // ldr q24, [x0, #96]
-	WORD $0x6e24df18 // fmul v24.4s, v24.4s, v4.4s
-	WORD $0x3dc00cf9 // ldr q25, [x7, #48]
-	WORD $0x4e39cf16 // fmla v22.4s, v24.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc00dba // ldr q26, [x13, #48]
-	WORD $0x4e39cf1a // fmla v26.4s, v24.4s, v25.4s
-	WORD $0x3d800dba // str q26, [x13, #48]
-	WORD $0x3dc0047a // ldr q26, [x3, #16]
-	WORD $0x3dc00499 // ldr q25, [x4, #16]
-	WORD $0x4f991225 // fmla v5.4s, v17.4s, v25.s[0]
-	WORD $0x4fb91226 // fmla v6.4s, v17.4s, v25.s[1]
-	WORD $0x4f991a27 // fmla v7.4s, v17.4s, v25.s[2]
-	WORD $0x4fb91a28 // fmla v8.4s, v17.4s, v25.s[3]
-	WORD $0x4f9a10b3 // fmla v19.4s, v5.4s, v26.s[0]
-	WORD $0x4fba10d5 // fmla v21.4s, v6.4s, v26.s[1]
-	WORD $0x4f9a18f3 // fmla v19.4s, v7.4s, v26.s[2]
-	WORD $0x4fba1915 // fmla v21.4s, v8.4s, v26.s[3]
-	WORD $0x6e25de59 // fmul v25.4s, v18.4s, v5.4s
-	WORD $0x6e26de5a // fmul v26.4s, v18.4s, v6.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x6e27de5a // fmul v26.4s, v18.4s, v7.4s
-	WORD $0x6e28de58 // fmul v24.4s, v18.4s, v8.4s
-	WORD $0x6e38d75a // faddp v26.4s, v26.4s, v24.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x3dc02138 // ldr q24, [x9, #128]
+	WORD $0x4f9810b3 // fmla v19.4s, v5.4s, v24.s[0]
+	WORD $0x4fb810d5 // fmla v21.4s, v6.4s, v24.s[1]
+	WORD $0x4f9818f3 // fmla v19.4s, v7.4s, v24.s[2]
+	WORD $0x4fb81915 // fmla v21.4s, v8.4s, v24.s[3]
+	WORD $0x6e21de5a // fmul v26.4s, v18.4s, v1.4s
+	WORD $0x6e22de59 // fmul v25.4s, v18.4s, v2.4s
+	WORD $0x6e39d75a // faddp v26.4s, v26.4s, v25.4s
+	WORD $0x6e23de59 // fmul v25.4s, v18.4s, v3.4s
+	WORD $0x6e24de58 // fmul v24.4s, v18.4s, v4.4s
+	WORD $0x6e38d739 // faddp v25.4s, v25.4s, v24.4s
+	WORD $0x6e39d75a // faddp v26.4s, v26.4s, v25.4s
+	WORD $0xad406538 // ldp q24, q25, [x9, #0]
+	WORD $0xad416d37 // ldp q23, q27, [x9, #32]
 	WORD $0x6e31df18 // fmul v24.4s, v24.4s, v17.4s
-	WORD $0x3dc0293a // ldr q26, [x9, #160]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad718 // faddp v24.4s, v24.4s, v26.4s
-	WORD $0x3dc0313a // ldr q26, [x9, #192]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x3dc03937 // ldr q23, [x9, #224]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x6e37d75a // faddp v26.4s, v26.4s, v23.4s
-	WORD $0x6e3ad718 // faddp v24.4s, v24.4s, v26.4s
-	WORD $0x3dc00977 // ldr q23, [x11, #32]
-	WORD $0x4e201ef7 // and v23.16b, v23.16b, v0.16b
-	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
-	WORD $0x3d800979 // str q25, [x11, #32]
-	WORD $0x3dc00d77 // ldr q23, [x11, #48]
-	WORD $0x4e201ef7 // and v23.16b, v23.16b, v0.16b
-	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
-	WORD $0x3d800d78 // str q24, [x11, #48]
-	WORD $0x3dc02537 // ldr q23, [x9, #144]
-	WORD $0x6e37dca5 // fmul v5.4s, v5.4s, v23.4s
-	WORD $0x3dc02017 // ldr q23, [x0, #128]
-	WORD $0x6e25def7 // fmul v23.4s, v23.4s, v5.4s
-	WORD $0x3dc010f8 // ldr q24, [x7, #64]
-	WORD $0x4e38cef4 // fmla v20.4s, v23.4s, v24.4s
-	WORD $0x3dc00058 // ldr q24, [x2, #0]
-	WORD $0x3dc011b9 // ldr q25, [x13, #64]
-	WORD $0x4e38cef9 // fmla v25.4s, v23.4s, v24.4s
-	WORD $0x3d8011b9 // str q25, [x13, #64]
-	WORD $0x3dc02d39 // ldr q25, [x9, #176]
-	WORD $0x6e39dcc6 // fmul v6.4s, v6.4s, v25.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x6e26df39 // fmul v25.4s, v25.4s, v6.4s
-	WORD $0x3dc014f8 // ldr q24, [x7, #80]
-	WORD $0x4e38cf36 // fmla v22.4s, v25.4s, v24.4s
-	WORD $0x3dc00058 // ldr q24, [x2, #0]
-	WORD $0x3dc015b7 // ldr q23, [x13, #80]
-	WORD $0x4e38cf37 // fmla v23.4s, v25.4s, v24.4s
-	WORD $0x3d8015b7 // str q23, [x13, #80]
-	WORD $0x3dc03537 // ldr q23, [x9, #208]
-	WORD $0x6e37dce7 // fmul v7.4s, v7.4s, v23.4s
-	WORD $0x3dc03017 // ldr q23, [x0, #192]
-	WORD $0x6e27def7 // fmul v23.4s, v23.4s, v7.4s
-	WORD $0x3dc018f8 // ldr q24, [x7, #96]
-	WORD $0x4e38cef4 // fmla v20.4s, v23.4s, v24.4s
-	WORD $0x3dc00058 // ldr q24, [x2, #0]
-	WORD $0x3dc019b9 // ldr q25, [x13, #96]
-	WORD $0x4e38cef9 // fmla v25.4s, v23.4s, v24.4s
-	WORD $0x3d8019b9 // str q25, [x13, #96]
-	WORD $0x3dc03d39 // ldr q25, [x9, #240]
-	WORD $0x6e39dd08 // fmul v8.4s, v8.4s, v25.4s
-	WORD $0x3dc03819 // ldr q25, [x0, #224]
-	WORD $0x6e28df39 // fmul v25.4s, v25.4s, v8.4s
-	WORD $0x3dc01cf8 // ldr q24, [x7, #112]
-	WORD $0x4e38cf36 // fmla v22.4s, v25.4s, v24.4s
-	WORD $0x3dc00058 // ldr q24, [x2, #0]
-	WORD $0x3dc01db7 // ldr q23, [x13, #112]
-	WORD $0x4e38cf37 // fmla v23.4s, v25.4s, v24.4s
-	WORD $0x3d801db7 // str q23, [x13, #112]
-	WORD $0x3dc00877 // ldr q23, [x3, #32]
-	WORD $0x3dc00898 // ldr q24, [x4, #32]
-	WORD $0x4f981229 // fmla v9.4s, v17.4s, v24.s[0]
-	WORD $0x4fb8122a // fmla v10.4s, v17.4s, v24.s[1]
-	WORD $0x4f981a2b // fmla v11.4s, v17.4s, v24.s[2]
-	WORD $0x4fb81a2c // fmla v12.4s, v17.4s, v24.s[3]
-	WORD $0x4f971133 // fmla v19.4s, v9.4s, v23.s[0]
-	WORD $0x4fb71155 // fmla v21.4s, v10.4s, v23.s[1]
-	WORD $0x4f971973 // fmla v19.4s, v11.4s, v23.s[2]
-	WORD $0x4fb71995 // fmla v21.4s, v12.4s, v23.s[3]
-	WORD $0x6e29de58 // fmul v24.4s, v18.4s, v9.4s
-	WORD $0x6e2ade57 // fmul v23.4s, v18.4s, v10.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x6e2bde57 // fmul v23.4s, v18.4s, v11.4s
-	WORD $0x6e2cde59 // fmul v25.4s, v18.4s, v12.4s
-	WORD $0x6e39d6f7 // faddp v23.4s, v23.4s, v25.4s
-	WORD $0x6e37d718 // faddp v24.4s, v24.4s, v23.4s
-	WORD $0x3dc04139 // ldr q25, [x9, #256]
 	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
-	WORD $0x3dc04937 // ldr q23, [x9, #288]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc05137 // ldr q23, [x9, #320]
-	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
-	WORD $0x3dc0593a // ldr q26, [x9, #352]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad6f7 // faddp v23.4s, v23.4s, v26.4s
-	WORD $0x6e37d739 // faddp v25.4s, v25.4s, v23.4s
-	WORD $0x3dc0117a // ldr q26, [x11, #64]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD $0x3d801178 // str q24, [x11, #64]
-	WORD $0x3dc0157a // ldr q26, [x11, #80]
-	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
-	WORD $0x4e3ad739 // fadd v25.4s, v25.4s, v26.4s
-	WORD $0x3d801579 // str q25, [x11, #80]
-	WORD $0x3dc0453a // ldr q26, [x9, #272]
-	WORD $0x6e3add29 // fmul v9.4s, v9.4s, v26.4s
-	WORD $0x3dc0401a // ldr q26, [x0, #256]
-	WORD $0x6e29df5a // fmul v26.4s, v26.4s, v9.4s
-	WORD $0x3dc020f9 // ldr q25, [x7, #128]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc021b8 // ldr q24, [x13, #128]
-	WORD $0x4e39cf58 // fmla v24.4s, v26.4s, v25.4s
-	WORD $0x3d8021b8 // str q24, [x13, #128]
-	WORD $0x3dc04d38 // ldr q24, [x9, #304]
-	WORD $0x6e38dd4a // fmul v10.4s, v10.4s, v24.4s
-	WORD $0x3dc04818 // ldr q24, [x0, #288]
-	WORD $0x6e2adf18 // fmul v24.4s, v24.4s, v10.4s
-	WORD $0x3dc024f9 // ldr q25, [x7, #144]
+	WORD $0x6e39d718 // faddp v24.4s, v24.4s, v25.4s
+	WORD $0xad427139 // ldp q25, q28, [x9, #64]
+	WORD $0xad43793d // ldp q29, q30, [x9, #96]
+	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
+	WORD $0x6e31df9c // fmul v28.4s, v28.4s, v17.4s
+	WORD $0x6e3cd739 // faddp v25.4s, v25.4s, v28.4s
+	WORD $0x6e39d718 // faddp v24.4s, v24.4s, v25.4s
+	WORD $0xad40657c // ldp q28, q25, [x11, #0]
+	WORD $0x4e201f9c // and v28.16b, v28.16b, v0.16b
+	WORD $0x4e3cd75c // fadd v28.4s, v26.4s, v28.4s
+	WORD $0x4e201f39 // and v25.16b, v25.16b, v0.16b
+	WORD $0x4e39d719 // fadd v25.4s, v24.4s, v25.4s
+	WORD $0xad00657c // stp q28, q25, [x11, #0]
+	WORD $0xad407019 // ldp q25, q28, [x0, #0]
+	WORD $0x6e37dc21 // fmul v1.4s, v1.4s, v23.4s
+	WORD $0x6e21df39 // fmul v25.4s, v25.4s, v1.4s
+	WORD $0x6e3bdc42 // fmul v2.4s, v2.4s, v27.4s
+	WORD $0x6e22df9c // fmul v28.4s, v28.4s, v2.4s
+	WORD $0xad405cfb // ldp q27, q23, [x7, #0]
+	WORD $0x4e3bcf34 // fmla v20.4s, v25.4s, v27.4s
+	WORD $0x4e37cf96 // fmla v22.4s, v28.4s, v23.4s
+	WORD $0xad406db7 // ldp q23, q27, [x13, #0]
+	WORD $0x3dc00058 // ldr q24, [x2, #0]
+	WORD $0x4e38cf37 // fmla v23.4s, v25.4s, v24.4s
+	WORD $0x4e38cf9b // fmla v27.4s, v28.4s, v24.4s
+	WORD $0xad006db7 // stp q23, q27, [x13, #0]
+	WORD $0xad426c18 // ldp q24, q27, [x0, #64]
+	WORD $0x6e3ddc63 // fmul v3.4s, v3.4s, v29.4s
+	WORD $0x6e23df18 // fmul v24.4s, v24.4s, v3.4s
+	WORD $0x6e3edc84 // fmul v4.4s, v4.4s, v30.4s
+	WORD $0x6e24df7b // fmul v27.4s, v27.4s, v4.4s
+	WORD $0xad4174fe // ldp q30, q29, [x7, #32]
+	WORD $0x4e3ecf14 // fmla v20.4s, v24.4s, v30.4s
+	WORD $0x4e3dcf76 // fmla v22.4s, v27.4s, v29.4s
+	WORD $0xad4179bd // ldp q29, q30, [x13, #32]
+	WORD $0x3dc00057 // ldr q23, [x2, #0]
+	WORD $0x4e37cf1d // fmla v29.4s, v24.4s, v23.4s
+	WORD $0x4e37cf7e // fmla v30.4s, v27.4s, v23.4s
+	WORD $0xad0179bd // stp q29, q30, [x13, #32]
+	WORD $0x6e25de57 // fmul v23.4s, v18.4s, v5.4s
+	WORD $0x6e26de5e // fmul v30.4s, v18.4s, v6.4s
+	WORD $0x6e3ed6f7 // faddp v23.4s, v23.4s, v30.4s
+	WORD $0x6e27de5e // fmul v30.4s, v18.4s, v7.4s
+	WORD $0x6e28de5d // fmul v29.4s, v18.4s, v8.4s
+	WORD $0x6e3dd7de // faddp v30.4s, v30.4s, v29.4s
+	WORD $0x6e3ed6f7 // faddp v23.4s, v23.4s, v30.4s
+	WORD $0xad44793d // ldp q29, q30, [x9, #128]
+	WORD $0xad45613b // ldp q27, q24, [x9, #160]
+	WORD $0x6e31dfbd // fmul v29.4s, v29.4s, v17.4s
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x6e3ed7bd // faddp v29.4s, v29.4s, v30.4s
+	WORD $0xad46713e // ldp q30, q28, [x9, #192]
+	WORD $0xad476939 // ldp q25, q26, [x9, #224]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x6e31df9c // fmul v28.4s, v28.4s, v17.4s
+	WORD $0x6e3cd7de // faddp v30.4s, v30.4s, v28.4s
+	WORD $0x6e3ed7bd // faddp v29.4s, v29.4s, v30.4s
+	WORD $0xad41797c // ldp q28, q30, [x11, #32]
+	WORD $0x4e201f9c // and v28.16b, v28.16b, v0.16b
+	WORD $0x4e3cd6fc // fadd v28.4s, v23.4s, v28.4s
+	WORD $0x4e201fde // and v30.16b, v30.16b, v0.16b
+	WORD $0x4e3ed7be // fadd v30.4s, v29.4s, v30.4s
+	WORD $0xad01797c // stp q28, q30, [x11, #32]
+	WORD $0xad44701e // ldp q30, q28, [x0, #128]
+	WORD $0x6e3bdca5 // fmul v5.4s, v5.4s, v27.4s
+	WORD $0x6e25dfde // fmul v30.4s, v30.4s, v5.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e26df9c // fmul v28.4s, v28.4s, v6.4s
+	WORD $0xad426cf8 // ldp q24, q27, [x7, #64]
+	WORD $0x4e38cfd4 // fmla v20.4s, v30.4s, v24.4s
+	WORD $0x4e3bcf96 // fmla v22.4s, v28.4s, v27.4s
+	WORD $0xad4261bb // ldp q27, q24, [x13, #64]
+	WORD $0x3dc0005d // ldr q29, [x2, #0]
+	WORD $0x4e3dcfdb // fmla v27.4s, v30.4s, v29.4s
+	WORD $0x4e3dcf98 // fmla v24.4s, v28.4s, v29.4s
+	WORD $0xad0261bb // stp q27, q24, [x13, #64]
+	WORD $0xad46601d // ldp q29, q24, [x0, #192]
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x6e27dfbd // fmul v29.4s, v29.4s, v7.4s
+	WORD $0x6e3add08 // fmul v8.4s, v8.4s, v26.4s
+	WORD $0x6e28df18 // fmul v24.4s, v24.4s, v8.4s
+	WORD $0xad4364fa // ldp q26, q25, [x7, #96]
+	WORD $0x4e3acfb4 // fmla v20.4s, v29.4s, v26.4s
 	WORD $0x4e39cf16 // fmla v22.4s, v24.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc025ba // ldr q26, [x13, #144]
-	WORD $0x4e39cf1a // fmla v26.4s, v24.4s, v25.4s
-	WORD $0x3d8025ba // str q26, [x13, #144]
-	WORD $0x3dc0553a // ldr q26, [x9, #336]
-	WORD $0x6e3add6b // fmul v11.4s, v11.4s, v26.4s
-	WORD $0x3dc0501a // ldr q26, [x0, #320]
-	WORD $0x6e2bdf5a // fmul v26.4s, v26.4s, v11.4s
-	WORD $0x3dc028f9 // ldr q25, [x7, #160]
-	WORD $0x4e39cf54 // fmla v20.4s, v26.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc029b8 // ldr q24, [x13, #160]
-	WORD $0x4e39cf58 // fmla v24.4s, v26.4s, v25.4s
-	WORD $0x3d8029b8 // str q24, [x13, #160]
-	WORD $0x3dc05d38 // ldr q24, [x9, #368]
-	WORD $0x6e38dd8c // fmul v12.4s, v12.4s, v24.4s
-	WORD $0x3dc05818 // ldr q24, [x0, #352]
-	WORD $0x6e2cdf18 // fmul v24.4s, v24.4s, v12.4s
-	WORD $0x3dc02cf9 // ldr q25, [x7, #176]
-	WORD $0x4e39cf16 // fmla v22.4s, v24.4s, v25.4s
-	WORD $0x3dc00059 // ldr q25, [x2, #0]
-	WORD $0x3dc02dba // ldr q26, [x13, #176]
-	WORD $0x4e39cf1a // fmla v26.4s, v24.4s, v25.4s
-	WORD $0x3d802dba // str q26, [x13, #176]
-	WORD $0x3dc00c7a // ldr q26, [x3, #48]
-	WORD $0x3dc00c99 // ldr q25, [x4, #48]
-	WORD $0x4f99122d // fmla v13.4s, v17.4s, v25.s[0]
-	WORD $0x4fb9122e // fmla v14.4s, v17.4s, v25.s[1]
-	WORD $0x4f991a2f // fmla v15.4s, v17.4s, v25.s[2]
-	WORD $0x4fb91a30 // fmla v16.4s, v17.4s, v25.s[3]
+	WORD $0xad4369b9 // ldp q25, q26, [x13, #96]
+	WORD $0x3dc0005b // ldr q27, [x2, #0]
+	WORD $0x4e3bcfb9 // fmla v25.4s, v29.4s, v27.4s
+	WORD $0x4e3bcf1a // fmla v26.4s, v24.4s, v27.4s
+	WORD $0xad0369b9 // stp q25, q26, [x13, #96]
+	WORD $0xad41687b // ldp q27, q26, [x3, #32]
+	WORD $0xad416099 // ldp q25, q24, [x4, #32]
+	WORD $0x4f991229 // fmla v9.4s, v17.4s, v25.s[0]
+	WORD $0x4fb9122a // fmla v10.4s, v17.4s, v25.s[1]
+	WORD $0x4f991a2b // fmla v11.4s, v17.4s, v25.s[2]
+	WORD $0x4fb91a2c // fmla v12.4s, v17.4s, v25.s[3]
+	WORD $0x4f98122d // fmla v13.4s, v17.4s, v24.s[0]
+	WORD $0x4fb8122e // fmla v14.4s, v17.4s, v24.s[1]
+	WORD $0x4f981a2f // fmla v15.4s, v17.4s, v24.s[2]
+	WORD $0x4fb81a30 // fmla v16.4s, v17.4s, v24.s[3]
+	WORD $0x4f9b1133 // fmla v19.4s, v9.4s, v27.s[0]
+	WORD $0x4fbb1155 // fmla v21.4s, v10.4s, v27.s[1]
+	WORD $0x4f9b1973 // fmla v19.4s, v11.4s, v27.s[2]
+	WORD $0x4fbb1995 // fmla v21.4s, v12.4s, v27.s[3]
 	WORD $0x4f9a11b3 // fmla v19.4s, v13.4s, v26.s[0]
 	WORD $0x4fba11d5 // fmla v21.4s, v14.4s, v26.s[1]
 	WORD $0x4f9a19f3 // fmla v19.4s, v15.4s, v26.s[2]
 	WORD $0x4fba1a15 // fmla v21.4s, v16.4s, v26.s[3]
-	WORD $0x6e2dde59 // fmul v25.4s, v18.4s, v13.4s
-	WORD $0x6e2ede5a // fmul v26.4s, v18.4s, v14.4s
+	WORD $0x6e29de58 // fmul v24.4s, v18.4s, v9.4s
+	WORD $0x6e2ade59 // fmul v25.4s, v18.4s, v10.4s
+	WORD $0x6e39d718 // faddp v24.4s, v24.4s, v25.4s
+	WORD $0x6e2bde59 // fmul v25.4s, v18.4s, v11.4s
+	WORD $0x6e2cde5a // fmul v26.4s, v18.4s, v12.4s
 	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x6e2fde5a // fmul v26.4s, v18.4s, v15.4s
+	WORD $0x6e39d718 // faddp v24.4s, v24.4s, v25.4s
+	WORD $0xad48653a // ldp q26, q25, [x9, #256]
+	WORD $0xad49753b // ldp q27, q29, [x9, #288]
+	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
+	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
+	WORD $0x6e39d75a // faddp v26.4s, v26.4s, v25.4s
+	WORD $0xad4a7139 // ldp q25, q28, [x9, #320]
+	WORD $0xad4b5d3e // ldp q30, q23, [x9, #352]
+	WORD $0x6e31df39 // fmul v25.4s, v25.4s, v17.4s
+	WORD $0x6e31df9c // fmul v28.4s, v28.4s, v17.4s
+	WORD $0x6e3cd739 // faddp v25.4s, v25.4s, v28.4s
+	WORD $0x6e39d75a // faddp v26.4s, v26.4s, v25.4s
+	WORD $0xad42657c // ldp q28, q25, [x11, #64]
+	WORD $0x4e201f9c // and v28.16b, v28.16b, v0.16b
+	WORD $0x4e3cd71c // fadd v28.4s, v24.4s, v28.4s
+	WORD $0x4e201f39 // and v25.16b, v25.16b, v0.16b
+	WORD $0x4e39d759 // fadd v25.4s, v26.4s, v25.4s
+	WORD $0xad02657c // stp q28, q25, [x11, #64]
+	WORD $0xad487019 // ldp q25, q28, [x0, #256]
+	WORD $0x6e3bdd29 // fmul v9.4s, v9.4s, v27.4s
+	WORD $0x6e29df39 // fmul v25.4s, v25.4s, v9.4s
+	WORD $0x6e3ddd4a // fmul v10.4s, v10.4s, v29.4s
+	WORD $0x6e2adf9c // fmul v28.4s, v28.4s, v10.4s
+	WORD $0xad446cfd // ldp q29, q27, [x7, #128]
+	WORD $0x4e3dcf34 // fmla v20.4s, v25.4s, v29.4s
+	WORD $0x4e3bcf96 // fmla v22.4s, v28.4s, v27.4s
+	WORD $0xad4475bb // ldp q27, q29, [x13, #128]
+	WORD $0x3dc0005a // ldr q26, [x2, #0]
+	WORD $0x4e3acf3b // fmla v27.4s, v25.4s, v26.4s
+	WORD $0x4e3acf9d // fmla v29.4s, v28.4s, v26.4s
+	WORD $0xad0475bb // stp q27, q29, [x13, #128]
+	WORD $0xad4a741a // ldp q26, q29, [x0, #320]
+	WORD $0x6e3edd6b // fmul v11.4s, v11.4s, v30.4s
+	WORD $0x6e2bdf5a // fmul v26.4s, v26.4s, v11.4s
+	WORD $0x6e37dd8c // fmul v12.4s, v12.4s, v23.4s
+	WORD $0x6e2cdfbd // fmul v29.4s, v29.4s, v12.4s
+	WORD $0xad4578f7 // ldp q23, q30, [x7, #160]
+	WORD $0x4e37cf54 // fmla v20.4s, v26.4s, v23.4s
+	WORD $0x4e3ecfb6 // fmla v22.4s, v29.4s, v30.4s
+	WORD $0xad455dbe // ldp q30, q23, [x13, #160]
+	WORD $0x3dc0005b // ldr q27, [x2, #0]
+	WORD $0x4e3bcf5e // fmla v30.4s, v26.4s, v27.4s
+	WORD $0x4e3bcfb7 // fmla v23.4s, v29.4s, v27.4s
+	WORD $0xad055dbe // stp q30, q23, [x13, #160]
+	WORD $0x6e2dde5b // fmul v27.4s, v18.4s, v13.4s
+	WORD $0x6e2ede57 // fmul v23.4s, v18.4s, v14.4s
+	WORD $0x6e37d77b // faddp v27.4s, v27.4s, v23.4s
+	WORD $0x6e2fde57 // fmul v23.4s, v18.4s, v15.4s
 	WORD $0x6e30de52 // fmul v18.4s, v18.4s, v16.4s
-	WORD $0x6e32d75a // faddp v26.4s, v26.4s, v18.4s
-	WORD $0x6e3ad739 // faddp v25.4s, v25.4s, v26.4s
-	WORD $0x3dc06132 // ldr q18, [x9, #384]
+	WORD $0x6e32d6f7 // faddp v23.4s, v23.4s, v18.4s
+	WORD $0x6e37d77b // faddp v27.4s, v27.4s, v23.4s
+	WORD $0xad4c5d32 // ldp q18, q23, [x9, #384]
+	WORD $0xad4d753e // ldp q30, q29, [x9, #416]
 	WORD $0x6e31de52 // fmul v18.4s, v18.4s, v17.4s
-	WORD $0x3dc0693a // ldr q26, [x9, #416]
+	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
+	WORD $0x6e37d652 // faddp v18.4s, v18.4s, v23.4s
+	WORD $0xad4e6937 // ldp q23, q26, [x9, #448]
+	WORD $0xad4f653c // ldp q28, q25, [x9, #480]
+	WORD $0x6e31def7 // fmul v23.4s, v23.4s, v17.4s
 	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x6e3ad652 // faddp v18.4s, v18.4s, v26.4s
-	WORD $0x3dc0713a // ldr q26, [x9, #448]
-	WORD $0x6e31df5a // fmul v26.4s, v26.4s, v17.4s
-	WORD $0x3dc07938 // ldr q24, [x9, #480]
-	WORD $0x6e31df18 // fmul v24.4s, v24.4s, v17.4s
-	WORD $0x6e38d75a // faddp v26.4s, v26.4s, v24.4s
-	WORD $0x6e3ad652 // faddp v18.4s, v18.4s, v26.4s
-	WORD $0x3dc01978 // ldr q24, [x11, #96]
-	WORD $0x4e201f18 // and v24.16b, v24.16b, v0.16b
-	WORD $0x4e38d739 // fadd v25.4s, v25.4s, v24.4s
-	WORD $0x3d801979 // str q25, [x11, #96]
-	WORD $0x3dc01d78 // ldr q24, [x11, #112]
-	WORD $0x4e201f18 // and v24.16b, v24.16b, v0.16b
-	WORD $0x4e38d652 // fadd v18.4s, v18.4s, v24.4s
-	WORD $0x3d801d72 // str q18, [x11, #112]
-	WORD $0x3dc06538 // ldr q24, [x9, #400]
-	WORD $0x6e38ddad // fmul v13.4s, v13.4s, v24.4s
-	WORD $0x3dc06018 // ldr q24, [x0, #384]
-	WORD $0x6e2ddf18 // fmul v24.4s, v24.4s, v13.4s
-	WORD $0x3dc030f2 // ldr q18, [x7, #192]
-	WORD $0x4e32cf14 // fmla v20.4s, v24.4s, v18.4s
+	WORD $0x6e3ad6f7 // faddp v23.4s, v23.4s, v26.4s
+	WORD $0x6e37d652 // faddp v18.4s, v18.4s, v23.4s
+	WORD $0xad435d7a // ldp q26, q23, [x11, #96]
+	WORD $0x4e201f5a // and v26.16b, v26.16b, v0.16b
+	WORD $0x4e3ad77a // fadd v26.4s, v27.4s, v26.4s
+	WORD $0x4e201ef7 // and v23.16b, v23.16b, v0.16b
+	WORD $0x4e37d657 // fadd v23.4s, v18.4s, v23.4s
+	WORD $0xad035d7a // stp q26, q23, [x11, #96]
+	WORD $0xad4c6817 // ldp q23, q26, [x0, #384]
+	WORD $0x6e3eddad // fmul v13.4s, v13.4s, v30.4s
+	WORD $0x6e2ddef7 // fmul v23.4s, v23.4s, v13.4s
+	WORD $0x6e3dddce // fmul v14.4s, v14.4s, v29.4s
+	WORD $0x6e2edf5a // fmul v26.4s, v26.4s, v14.4s
+	WORD $0xad4678fd // ldp q29, q30, [x7, #192]
+	WORD $0x4e3dcef4 // fmla v20.4s, v23.4s, v29.4s
+	WORD $0x4e3ecf56 // fmla v22.4s, v26.4s, v30.4s
+	WORD $0xad4675be // ldp q30, q29, [x13, #192]
 	WORD $0x3dc00052 // ldr q18, [x2, #0]
-	WORD $0x3dc031b9 // ldr q25, [x13, #192]
-	WORD $0x4e32cf19 // fmla v25.4s, v24.4s, v18.4s
-	WORD $0x3d8031b9 // str q25, [x13, #192]
-	WORD $0x3dc06d39 // ldr q25, [x9, #432]
-	WORD $0x6e39ddce // fmul v14.4s, v14.4s, v25.4s
-	WORD $0x3dc06819 // ldr q25, [x0, #416]
-	WORD $0x6e2edf39 // fmul v25.4s, v25.4s, v14.4s
-	WORD $0x3dc034f2 // ldr q18, [x7, #208]
-	WORD $0x4e32cf36 // fmla v22.4s, v25.4s, v18.4s
-	WORD $0x3dc00052 // ldr q18, [x2, #0]
-	WORD $0x3dc035b8 // ldr q24, [x13, #208]
-	WORD $0x4e32cf38 // fmla v24.4s, v25.4s, v18.4s
-	WORD $0x3d8035b8 // str q24, [x13, #208]
-	WORD $0x3dc07538 // ldr q24, [x9, #464]
-	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
-	WORD $0x3dc07018 // ldr q24, [x0, #448]
-	WORD $0x6e2fdf18 // fmul v24.4s, v24.4s, v15.4s
-	WORD $0x3dc038f2 // ldr q18, [x7, #224]
-	WORD $0x4e32cf14 // fmla v20.4s, v24.4s, v18.4s
-	WORD $0x3dc00052 // ldr q18, [x2, #0]
-	WORD $0x3dc039b9 // ldr q25, [x13, #224]
-	WORD $0x4e32cf19 // fmla v25.4s, v24.4s, v18.4s
-	WORD $0x3d8039b9 // str q25, [x13, #224]
-	WORD $0x3dc07d39 // ldr q25, [x9, #496]
+	WORD $0x4e32cefe // fmla v30.4s, v23.4s, v18.4s
+	WORD $0x4e32cf5d // fmla v29.4s, v26.4s, v18.4s
+	WORD $0xad0675be // stp q30, q29, [x13, #192]
+	WORD $0xad4e7412 // ldp q18, q29, [x0, #448]
+	WORD $0x6e3cddef // fmul v15.4s, v15.4s, v28.4s
+	WORD $0x6e2fde52 // fmul v18.4s, v18.4s, v15.4s
 	WORD $0x6e39de10 // fmul v16.4s, v16.4s, v25.4s
-	WORD $0x3dc07819 // ldr q25, [x0, #480]
-	WORD $0x6e30df39 // fmul v25.4s, v25.4s, v16.4s
-	WORD $0x3dc03cf2 // ldr q18, [x7, #240]
-	WORD $0x4e32cf36 // fmla v22.4s, v25.4s, v18.4s
-	WORD $0x3dc00052 // ldr q18, [x2, #0]
-	WORD $0x3dc03db8 // ldr q24, [x13, #240]
-	WORD $0x4e32cf38 // fmla v24.4s, v25.4s, v18.4s
-	WORD $0x3d803db8 // str q24, [x13, #240]
+	WORD $0x6e30dfbd // fmul v29.4s, v29.4s, v16.4s
+	WORD $0xad4770f9 // ldp q25, q28, [x7, #224]
+	WORD $0x4e39ce54 // fmla v20.4s, v18.4s, v25.4s
+	WORD $0x4e3ccfb6 // fmla v22.4s, v29.4s, v28.4s
+	WORD $0xad4765bc // ldp q28, q25, [x13, #224]
+	WORD $0x3dc0005e // ldr q30, [x2, #0]
+	WORD $0x4e3ece5c // fmla v28.4s, v18.4s, v30.4s
+	WORD $0x4e3ecfb9 // fmla v25.4s, v29.4s, v30.4s
+	WORD $0xad0765bc // stp q28, q25, [x13, #224]
 	WORD $0x4e35d673 // fadd v19.4s, v19.4s, v21.4s
 	WORD $0x4e36d694 // fadd v20.4s, v20.4s, v22.4s
 	WORD $0x3d818053 // str q19, [x2, #1536]
@@ -17257,50 +19402,41 @@ row:
 	SUB R12, R11, R11
 	SUB $1, R1, R1
 	CBNZ R1, row
-	WORD $0x3d800101 // str q1, [x8, #0]
-	WORD $0x3d800502 // str q2, [x8, #16]
-	WORD $0x3d800903 // str q3, [x8, #32]
-	WORD $0x3d800d04 // str q4, [x8, #48]
-	WORD $0x3d801105 // str q5, [x8, #64]
-	WORD $0x3d801506 // str q6, [x8, #80]
-	WORD $0x3d801907 // str q7, [x8, #96]
-	WORD $0x3d801d08 // str q8, [x8, #112]
-	WORD $0x3d802109 // str q9, [x8, #128]
-	WORD $0x3d80250a // str q10, [x8, #144]
-	WORD $0x3d80290b // str q11, [x8, #160]
-	WORD $0x3d802d0c // str q12, [x8, #176]
-	WORD $0x3d80310d // str q13, [x8, #192]
-	WORD $0x3d80350e // str q14, [x8, #208]
-	WORD $0x3d80390f // str q15, [x8, #224]
-	WORD $0x3d803d10 // str q16, [x8, #240]
+	WORD $0xad000901 // stp q1, q2, [x8, #0]
+	WORD $0xad011103 // stp q3, q4, [x8, #32]
+	WORD $0xad021905 // stp q5, q6, [x8, #64]
+	WORD $0xad032107 // stp q7, q8, [x8, #96]
+	WORD $0xad042909 // stp q9, q10, [x8, #128]
+	WORD $0xad05310b // stp q11, q12, [x8, #160]
+	WORD $0xad06390d // stp q13, q14, [x8, #192]
+	WORD $0xad07410f // stp q15, q16, [x8, #224]
 	RET
 
-// func scanInputsNeon(p *byte): 22 vector registers, 7 general
+// func scanInputsNeon(p *byte): 23 vector registers, 7 general
 TEXT ·scanInputsNeon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD $·neonConsts(SB), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
+	WORD $0x3dc10020 // ldr q0, [x1, #1024]
 	MOVD 0(R0), R2
 	MOVD 8(R0), R3
+	ADD $1024, R3, R3
 	MOVD 16(R0), R4
 	MOVD 32(R0), R5
 row:
 	MOVD $4, R6
 columns:
-	WORD $0x3dc00081 // ldr q1, [x4, #0]
-	WORD $0x3dc00482 // ldr q2, [x4, #16]
-	WORD $0x3dc00883 // ldr q3, [x4, #32]
-	WORD $0x3dc00c84 // ldr q4, [x4, #48]
-	WORD $0x3dc03025 // ldr q5, [x1, #192]
+	WORD $0xad400881 // ldp q1, q2, [x4, #0]
+	WORD $0xad411083 // ldp q3, q4, [x4, #32]
+	WORD $0x3dc11c25 // ldr q5, [x1, #1136]
 	WORD $0x4ea51c25 // orr v5.16b, v1.16b, v5.16b
-	WORD $0x3dc03026 // ldr q6, [x1, #192]
+	WORD $0x3dc11c26 // ldr q6, [x1, #1136]
 	WORD $0x4ea61c46 // orr v6.16b, v2.16b, v6.16b
-	WORD $0x3dc03027 // ldr q7, [x1, #192]
+	WORD $0x3dc11c27 // ldr q7, [x1, #1136]
 	WORD $0x4ea71c67 // orr v7.16b, v3.16b, v7.16b
-	WORD $0x3dc03028 // ldr q8, [x1, #192]
+	WORD $0x3dc11c28 // ldr q8, [x1, #1136]
 	WORD $0x4ea81c88 // orr v8.16b, v4.16b, v8.16b
-	WORD $0x3dc00829 // ldr q9, [x1, #32]
-	WORD $0x3dc00c2a // ldr q10, [x1, #48]
+	WORD $0x3dc10829 // ldr q9, [x1, #1056]
+	WORD $0x3dc10c2a // ldr q10, [x1, #1072]
 	WORD $0x4e29f4a5 // fmax v5.4s, v5.4s, v9.4s
 	WORD $0x4e29f4c6 // fmax v6.4s, v6.4s, v9.4s
 	WORD $0x4e29f4e7 // fmax v7.4s, v7.4s, v9.4s
@@ -17329,64 +19465,54 @@ columns:
 	WORD $0x4f8059e6 // fmls v6.4s, v15.4s, v0.s[2]
 	WORD $0x4f805a07 // fmls v7.4s, v16.4s, v0.s[2]
 	WORD $0x4f805a28 // fmls v8.4s, v17.4s, v0.s[2]
-	WORD $0x3dc0102a // ldr q10, [x1, #64]
-	WORD $0x3dc01432 // ldr q18, [x1, #80]
-	WORD $0x4e25cd52 // fmla v18.4s, v10.4s, v5.4s
-	WORD $0x3dc01433 // ldr q19, [x1, #80]
-	WORD $0x4e26cd53 // fmla v19.4s, v10.4s, v6.4s
-	WORD $0x3dc01434 // ldr q20, [x1, #80]
-	WORD $0x4e27cd54 // fmla v20.4s, v10.4s, v7.4s
-	WORD $0x3dc01435 // ldr q21, [x1, #80]
-	WORD $0x4e28cd55 // fmla v21.4s, v10.4s, v8.4s
-	WORD $0x3dc0182a // ldr q10, [x1, #96]
-	WORD $0x4e25ce4a // fmla v10.4s, v18.4s, v5.4s
-	WORD $0x3dc01832 // ldr q18, [x1, #96]
-	WORD $0x4e26ce72 // fmla v18.4s, v19.4s, v6.4s
-	WORD $0x3dc01833 // ldr q19, [x1, #96]
-	WORD $0x4e27ce93 // fmla v19.4s, v20.4s, v7.4s
-	WORD $0x3dc01834 // ldr q20, [x1, #96]
-	WORD $0x4e28ceb4 // fmla v20.4s, v21.4s, v8.4s
-	WORD $0x3dc01c35 // ldr q21, [x1, #112]
-	WORD $0x4e25cd55 // fmla v21.4s, v10.4s, v5.4s
-	WORD $0x3dc01c2a // ldr q10, [x1, #112]
-	WORD $0x4e26ce4a // fmla v10.4s, v18.4s, v6.4s
-	WORD $0x3dc01c32 // ldr q18, [x1, #112]
-	WORD $0x4e27ce72 // fmla v18.4s, v19.4s, v7.4s
-	WORD $0x3dc01c33 // ldr q19, [x1, #112]
-	WORD $0x4e28ce93 // fmla v19.4s, v20.4s, v8.4s
-	WORD $0x3dc02034 // ldr q20, [x1, #128]
-	WORD $0x4e25ceb4 // fmla v20.4s, v21.4s, v5.4s
-	WORD $0x3dc02035 // ldr q21, [x1, #128]
-	WORD $0x4e26cd55 // fmla v21.4s, v10.4s, v6.4s
-	WORD $0x3dc0202a // ldr q10, [x1, #128]
-	WORD $0x4e27ce4a // fmla v10.4s, v18.4s, v7.4s
-	WORD $0x3dc02032 // ldr q18, [x1, #128]
-	WORD $0x4e28ce72 // fmla v18.4s, v19.4s, v8.4s
-	WORD $0x3dc02433 // ldr q19, [x1, #144]
-	WORD $0x4e25ce93 // fmla v19.4s, v20.4s, v5.4s
-	WORD $0x3dc02434 // ldr q20, [x1, #144]
-	WORD $0x4e26ceb4 // fmla v20.4s, v21.4s, v6.4s
-	WORD $0x3dc02435 // ldr q21, [x1, #144]
-	WORD $0x4e27cd55 // fmla v21.4s, v10.4s, v7.4s
-	WORD $0x3dc0242a // ldr q10, [x1, #144]
-	WORD $0x4e28ce4a // fmla v10.4s, v18.4s, v8.4s
+	WORD $0x3dc1102a // ldr q10, [x1, #1088]
+	WORD $0xad404c32 // ldp q18, q19, [x1, #0]
+	WORD $0x4e2accb2 // fmla v18.4s, v5.4s, v10.4s
+	WORD $0x4e2accd3 // fmla v19.4s, v6.4s, v10.4s
+	WORD $0xad405434 // ldp q20, q21, [x1, #0]
+	WORD $0x4e2accf4 // fmla v20.4s, v7.4s, v10.4s
+	WORD $0x4e2acd15 // fmla v21.4s, v8.4s, v10.4s
+	WORD $0xad41582a // ldp q10, q22, [x1, #32]
+	WORD $0x4e32ccaa // fmla v10.4s, v5.4s, v18.4s
+	WORD $0x4e33ccd6 // fmla v22.4s, v6.4s, v19.4s
+	WORD $0xad414833 // ldp q19, q18, [x1, #32]
+	WORD $0x4e34ccf3 // fmla v19.4s, v7.4s, v20.4s
+	WORD $0x4e35cd12 // fmla v18.4s, v8.4s, v21.4s
+	WORD $0xad425035 // ldp q21, q20, [x1, #64]
+	WORD $0x4e2accb5 // fmla v21.4s, v5.4s, v10.4s
+	WORD $0x4e36ccd4 // fmla v20.4s, v6.4s, v22.4s
+	WORD $0xad422836 // ldp q22, q10, [x1, #64]
+	WORD $0x4e33ccf6 // fmla v22.4s, v7.4s, v19.4s
+	WORD $0x4e32cd0a // fmla v10.4s, v8.4s, v18.4s
+	WORD $0xad434c32 // ldp q18, q19, [x1, #96]
+	WORD $0x4e35ccb2 // fmla v18.4s, v5.4s, v21.4s
+	WORD $0x4e34ccd3 // fmla v19.4s, v6.4s, v20.4s
+	WORD $0xad435434 // ldp q20, q21, [x1, #96]
+	WORD $0x4e36ccf4 // fmla v20.4s, v7.4s, v22.4s
+	WORD $0x4e2acd15 // fmla v21.4s, v8.4s, v10.4s
+	WORD $0xad44582a // ldp q10, q22, [x1, #128]
+	WORD $0x4e32ccaa // fmla v10.4s, v5.4s, v18.4s
+	WORD $0x4e33ccd6 // fmla v22.4s, v6.4s, v19.4s
+	WORD $0xad444833 // ldp q19, q18, [x1, #128]
+	WORD $0x4e34ccf3 // fmla v19.4s, v7.4s, v20.4s
+	WORD $0x4e35cd12 // fmla v18.4s, v8.4s, v21.4s
 	WORD $0x6e25dcae // fmul v14.4s, v5.4s, v5.4s
-	WORD $0x4e2ece65 // fmla v5.4s, v19.4s, v14.4s
-	WORD $0x3dc02833 // ldr q19, [x1, #160]
-	WORD $0x4e25d673 // fadd v19.4s, v19.4s, v5.4s
+	WORD $0x4e2ecd45 // fmla v5.4s, v10.4s, v14.4s
+	WORD $0x3dc1142a // ldr q10, [x1, #1104]
+	WORD $0x4e25d54a // fadd v10.4s, v10.4s, v5.4s
 	WORD $0x6e26dccf // fmul v15.4s, v6.4s, v6.4s
-	WORD $0x4e2fce86 // fmla v6.4s, v20.4s, v15.4s
-	WORD $0x3dc02834 // ldr q20, [x1, #160]
-	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	WORD $0x4e2fcec6 // fmla v6.4s, v22.4s, v15.4s
+	WORD $0x3dc11436 // ldr q22, [x1, #1104]
+	WORD $0x4e26d6d6 // fadd v22.4s, v22.4s, v6.4s
 	WORD $0x6e27dcf0 // fmul v16.4s, v7.4s, v7.4s
-	WORD $0x4e30cea7 // fmla v7.4s, v21.4s, v16.4s
-	WORD $0x3dc02835 // ldr q21, [x1, #160]
-	WORD $0x4e27d6b5 // fadd v21.4s, v21.4s, v7.4s
+	WORD $0x4e30ce67 // fmla v7.4s, v19.4s, v16.4s
+	WORD $0x3dc11433 // ldr q19, [x1, #1104]
+	WORD $0x4e27d673 // fadd v19.4s, v19.4s, v7.4s
 	WORD $0x6e28dd11 // fmul v17.4s, v8.4s, v8.4s
-	WORD $0x4e31cd48 // fmla v8.4s, v10.4s, v17.4s
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
-	WORD $0x3dc02c28 // ldr q8, [x1, #176]
+	WORD $0x4e31ce48 // fmla v8.4s, v18.4s, v17.4s
+	WORD $0x3dc11432 // ldr q18, [x1, #1104]
+	WORD $0x4e28d652 // fadd v18.4s, v18.4s, v8.4s
+	WORD $0x3dc11828 // ldr q8, [x1, #1120]
 	WORD $0x4f3f0531 // sshr v17.4s, v9.4s, #1
 	WORD $0x6eb18529 // sub v9.4s, v9.4s, v17.4s
 	WORD $0x4f3f0567 // sshr v7.4s, v11.4s, #1
@@ -17411,22 +19537,22 @@ columns:
 	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
 	WORD $0x4f37558c // shl v12.4s, v12.4s, #23
 	WORD $0x4f3755ad // shl v13.4s, v13.4s, #23
-	WORD $0x6e31de73 // fmul v19.4s, v19.4s, v17.4s
-	WORD $0x6e27de94 // fmul v20.4s, v20.4s, v7.4s
-	WORD $0x6e30deb5 // fmul v21.4s, v21.4s, v16.4s
-	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
-	WORD $0x6e29de73 // fmul v19.4s, v19.4s, v9.4s
-	WORD $0x6e2bde94 // fmul v20.4s, v20.4s, v11.4s
-	WORD $0x6e2cdeb5 // fmul v21.4s, v21.4s, v12.4s
-	WORD $0x6e2ddd4a // fmul v10.4s, v10.4s, v13.4s
-	WORD $0x3dc03426 // ldr q6, [x1, #208]
-	WORD $0x4e26d666 // fadd v6.4s, v19.4s, v6.4s
-	WORD $0x3dc03430 // ldr q16, [x1, #208]
-	WORD $0x4e30d690 // fadd v16.4s, v20.4s, v16.4s
-	WORD $0x3dc03427 // ldr q7, [x1, #208]
-	WORD $0x4e27d6a7 // fadd v7.4s, v21.4s, v7.4s
-	WORD $0x3dc03431 // ldr q17, [x1, #208]
-	WORD $0x4e31d551 // fadd v17.4s, v10.4s, v17.4s
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
+	WORD $0x6e27ded6 // fmul v22.4s, v22.4s, v7.4s
+	WORD $0x6e30de73 // fmul v19.4s, v19.4s, v16.4s
+	WORD $0x6e26de52 // fmul v18.4s, v18.4s, v6.4s
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	WORD $0x6e2bded6 // fmul v22.4s, v22.4s, v11.4s
+	WORD $0x6e2cde73 // fmul v19.4s, v19.4s, v12.4s
+	WORD $0x6e2dde52 // fmul v18.4s, v18.4s, v13.4s
+	WORD $0x3dc12026 // ldr q6, [x1, #1152]
+	WORD $0x4e26d546 // fadd v6.4s, v10.4s, v6.4s
+	WORD $0x3dc12030 // ldr q16, [x1, #1152]
+	WORD $0x4e30d6d0 // fadd v16.4s, v22.4s, v16.4s
+	WORD $0x3dc12027 // ldr q7, [x1, #1152]
+	WORD $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	WORD $0x3dc12031 // ldr q17, [x1, #1152]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
 	WORD $0x4ea1d8c8 // frecpe v8.4s, v6.4s
 	WORD $0x4ea1da0d // frecpe v13.4s, v16.4s
 	WORD $0x4ea1d8ec // frecpe v12.4s, v7.4s
@@ -17434,100 +19560,81 @@ columns:
 	WORD $0x4e28fcc9 // frecps v9.4s, v6.4s, v8.4s
 	WORD $0x4e2dfe0f // frecps v15.4s, v16.4s, v13.4s
 	WORD $0x4e2cfce5 // frecps v5.4s, v7.4s, v12.4s
-	WORD $0x4e2bfe32 // frecps v18.4s, v17.4s, v11.4s
+	WORD $0x4e2bfe35 // frecps v21.4s, v17.4s, v11.4s
 	WORD $0x6e29dd08 // fmul v8.4s, v8.4s, v9.4s
 	WORD $0x6e2fddad // fmul v13.4s, v13.4s, v15.4s
 	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
-	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
+	WORD $0x6e35dd6b // fmul v11.4s, v11.4s, v21.4s
 	WORD $0x4e28fcc9 // frecps v9.4s, v6.4s, v8.4s
 	WORD $0x4e2dfe0f // frecps v15.4s, v16.4s, v13.4s
 	WORD $0x4e2cfce5 // frecps v5.4s, v7.4s, v12.4s
-	WORD $0x4e2bfe32 // frecps v18.4s, v17.4s, v11.4s
+	WORD $0x4e2bfe35 // frecps v21.4s, v17.4s, v11.4s
 	WORD $0x6e29dd08 // fmul v8.4s, v8.4s, v9.4s
 	WORD $0x6e2fddad // fmul v13.4s, v13.4s, v15.4s
 	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
-	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
-	WORD $0x6e33dd06 // fmul v6.4s, v8.4s, v19.4s
-	WORD $0x6e34ddb0 // fmul v16.4s, v13.4s, v20.4s
-	WORD $0x6e35dd87 // fmul v7.4s, v12.4s, v21.4s
-	WORD $0x6e2add71 // fmul v17.4s, v11.4s, v10.4s
-	WORD $0x6e26dcd2 // fmul v18.4s, v6.4s, v6.4s
+	WORD $0x6e35dd6b // fmul v11.4s, v11.4s, v21.4s
+	WORD $0x6e2add06 // fmul v6.4s, v8.4s, v10.4s
+	WORD $0x6e36ddb0 // fmul v16.4s, v13.4s, v22.4s
+	WORD $0x6e33dd87 // fmul v7.4s, v12.4s, v19.4s
+	WORD $0x6e32dd71 // fmul v17.4s, v11.4s, v18.4s
+	WORD $0x6e26dcd5 // fmul v21.4s, v6.4s, v6.4s
 	WORD $0x6e30de05 // fmul v5.4s, v16.4s, v16.4s
 	WORD $0x6e27dcef // fmul v15.4s, v7.4s, v7.4s
 	WORD $0x6e31de29 // fmul v9.4s, v17.4s, v17.4s
-	WORD $0x3dc0382b // ldr q11, [x1, #224]
-	WORD $0x4eab1d6c // mov v12.16b, v11.16b
-	WORD $0x4eab1d6d // mov v13.16b, v11.16b
-	WORD $0x4eab1d68 // mov v8.16b, v11.16b
-	WORD $0x3dc03c2a // ldr q10, [x1, #240]
-	WORD $0x4e32cd6a // fmla v10.4s, v11.4s, v18.4s
-	WORD $0x3dc03c2b // ldr q11, [x1, #240]
-	WORD $0x4e25cd8b // fmla v11.4s, v12.4s, v5.4s
-	WORD $0x3dc03c2c // ldr q12, [x1, #240]
-	WORD $0x4e2fcdac // fmla v12.4s, v13.4s, v15.4s
-	WORD $0x3dc03c2d // ldr q13, [x1, #240]
-	WORD $0x4e29cd0d // fmla v13.4s, v8.4s, v9.4s
-	WORD $0x3dc04028 // ldr q8, [x1, #256]
-	WORD $0x4e32cd48 // fmla v8.4s, v10.4s, v18.4s
-	WORD $0x3dc0402a // ldr q10, [x1, #256]
-	WORD $0x4e25cd6a // fmla v10.4s, v11.4s, v5.4s
-	WORD $0x3dc0402b // ldr q11, [x1, #256]
-	WORD $0x4e2fcd8b // fmla v11.4s, v12.4s, v15.4s
-	WORD $0x3dc0402c // ldr q12, [x1, #256]
-	WORD $0x4e29cdac // fmla v12.4s, v13.4s, v9.4s
-	WORD $0x3dc0442d // ldr q13, [x1, #272]
-	WORD $0x4e32cd0d // fmla v13.4s, v8.4s, v18.4s
-	WORD $0x3dc04428 // ldr q8, [x1, #272]
-	WORD $0x4e25cd48 // fmla v8.4s, v10.4s, v5.4s
-	WORD $0x3dc0442a // ldr q10, [x1, #272]
-	WORD $0x4e2fcd6a // fmla v10.4s, v11.4s, v15.4s
-	WORD $0x3dc0442b // ldr q11, [x1, #272]
-	WORD $0x4e29cd8b // fmla v11.4s, v12.4s, v9.4s
-	WORD $0x3dc0482c // ldr q12, [x1, #288]
-	WORD $0x4e32cdac // fmla v12.4s, v13.4s, v18.4s
-	WORD $0x3dc0482d // ldr q13, [x1, #288]
-	WORD $0x4e25cd0d // fmla v13.4s, v8.4s, v5.4s
-	WORD $0x3dc04828 // ldr q8, [x1, #288]
-	WORD $0x4e2fcd48 // fmla v8.4s, v10.4s, v15.4s
-	WORD $0x3dc0482a // ldr q10, [x1, #288]
-	WORD $0x4e29cd6a // fmla v10.4s, v11.4s, v9.4s
-	WORD $0x3dc0342b // ldr q11, [x1, #208]
-	WORD $0x4e32cd8b // fmla v11.4s, v12.4s, v18.4s
-	WORD $0x3dc0342c // ldr q12, [x1, #208]
-	WORD $0x4e25cdac // fmla v12.4s, v13.4s, v5.4s
-	WORD $0x3dc0342d // ldr q13, [x1, #208]
-	WORD $0x4e2fcd0d // fmla v13.4s, v8.4s, v15.4s
-	WORD $0x3dc03428 // ldr q8, [x1, #208]
-	WORD $0x4e29cd48 // fmla v8.4s, v10.4s, v9.4s
+	WORD $0x3dc1242b // ldr q11, [x1, #1168]
+	WORD $0xad45342c // ldp q12, q13, [x1, #160]
+	WORD $0x4e2bceac // fmla v12.4s, v21.4s, v11.4s
+	WORD $0x4e2bccad // fmla v13.4s, v5.4s, v11.4s
+	WORD $0xad454828 // ldp q8, q18, [x1, #160]
+	WORD $0x4e2bcde8 // fmla v8.4s, v15.4s, v11.4s
+	WORD $0x4e2bcd32 // fmla v18.4s, v9.4s, v11.4s
+	WORD $0xad464c2b // ldp q11, q19, [x1, #192]
+	WORD $0x4e2cceab // fmla v11.4s, v21.4s, v12.4s
+	WORD $0x4e2dccb3 // fmla v19.4s, v5.4s, v13.4s
+	WORD $0xad46302d // ldp q13, q12, [x1, #192]
+	WORD $0x4e28cded // fmla v13.4s, v15.4s, v8.4s
+	WORD $0x4e32cd2c // fmla v12.4s, v9.4s, v18.4s
+	WORD $0xad472032 // ldp q18, q8, [x1, #224]
+	WORD $0x4e2bceb2 // fmla v18.4s, v21.4s, v11.4s
+	WORD $0x4e33cca8 // fmla v8.4s, v5.4s, v19.4s
+	WORD $0xad472c33 // ldp q19, q11, [x1, #224]
+	WORD $0x4e2dcdf3 // fmla v19.4s, v15.4s, v13.4s
+	WORD $0x4e2ccd2b // fmla v11.4s, v9.4s, v12.4s
+	WORD $0xad48342c // ldp q12, q13, [x1, #256]
+	WORD $0x4e32ceac // fmla v12.4s, v21.4s, v18.4s
+	WORD $0x4e28ccad // fmla v13.4s, v5.4s, v8.4s
+	WORD $0xad484828 // ldp q8, q18, [x1, #256]
+	WORD $0x4e33cde8 // fmla v8.4s, v15.4s, v19.4s
+	WORD $0x4e2bcd32 // fmla v18.4s, v9.4s, v11.4s
+	WORD $0xad494c2b // ldp q11, q19, [x1, #288]
+	WORD $0x4e2cceab // fmla v11.4s, v21.4s, v12.4s
+	WORD $0x4e2dccb3 // fmla v19.4s, v5.4s, v13.4s
+	WORD $0xad49302d // ldp q13, q12, [x1, #288]
+	WORD $0x4e28cded // fmla v13.4s, v15.4s, v8.4s
+	WORD $0x4e32cd2c // fmla v12.4s, v9.4s, v18.4s
 	WORD $0x6e2bdccb // fmul v11.4s, v6.4s, v11.4s
-	WORD $0x6e2cde0c // fmul v12.4s, v16.4s, v12.4s
+	WORD $0x6e33de13 // fmul v19.4s, v16.4s, v19.4s
 	WORD $0x6e2ddced // fmul v13.4s, v7.4s, v13.4s
-	WORD $0x6e28de28 // fmul v8.4s, v17.4s, v8.4s
-	WORD $0x6f00e40a // movi v10.2d, #0
-	WORD $0x4e2af421 // fmax v1.4s, v1.4s, v10.4s
+	WORD $0x6e2cde2c // fmul v12.4s, v17.4s, v12.4s
+	WORD $0x6f00e412 // movi v18.2d, #0
+	WORD $0x4e32f421 // fmax v1.4s, v1.4s, v18.4s
 	WORD $0x4e2bd42b // fadd v11.4s, v1.4s, v11.4s
-	WORD $0x4e2af442 // fmax v2.4s, v2.4s, v10.4s
-	WORD $0x4e2cd44c // fadd v12.4s, v2.4s, v12.4s
-	WORD $0x4e2af463 // fmax v3.4s, v3.4s, v10.4s
+	WORD $0x4e32f442 // fmax v2.4s, v2.4s, v18.4s
+	WORD $0x4e33d453 // fadd v19.4s, v2.4s, v19.4s
+	WORD $0x4e32f463 // fmax v3.4s, v3.4s, v18.4s
 	WORD $0x4e2dd46d // fadd v13.4s, v3.4s, v13.4s
-	WORD $0x4e2af484 // fmax v4.4s, v4.4s, v10.4s
-	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
-	WORD $0x3d80006b // str q11, [x3, #0]
-	WORD $0x3d80046c // str q12, [x3, #16]
-	WORD $0x3d80086d // str q13, [x3, #32]
-	WORD $0x3d800c68 // str q8, [x3, #48]
-	WORD $0x3dc000aa // ldr q10, [x5, #0]
-	WORD $0x3dc004a4 // ldr q4, [x5, #16]
-	WORD $0x3dc008a3 // ldr q3, [x5, #32]
-	WORD $0x3dc00ca2 // ldr q2, [x5, #48]
-	WORD $0x6e2add6b // fmul v11.4s, v11.4s, v10.4s
-	WORD $0x6e24dd8c // fmul v12.4s, v12.4s, v4.4s
+	WORD $0x4e32f484 // fmax v4.4s, v4.4s, v18.4s
+	WORD $0x4e2cd48c // fadd v12.4s, v4.4s, v12.4s
+	WORD $0xad204c6b // stp q11, q19, [x3, #-1024]
+	WORD $0xad21306d // stp q13, q12, [x3, #-992]
+	WORD $0xad4010b2 // ldp q18, q4, [x5, #0]
+	WORD $0xad4108a3 // ldp q3, q2, [x5, #32]
+	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
+	WORD $0x6e24de73 // fmul v19.4s, v19.4s, v4.4s
 	WORD $0x6e23ddad // fmul v13.4s, v13.4s, v3.4s
-	WORD $0x6e22dd08 // fmul v8.4s, v8.4s, v2.4s
-	WORD $0x3d80406b // str q11, [x3, #256]
-	WORD $0x3d80446c // str q12, [x3, #272]
-	WORD $0x3d80486d // str q13, [x3, #288]
-	WORD $0x3d804c68 // str q8, [x3, #304]
+	WORD $0x6e22dd8c // fmul v12.4s, v12.4s, v2.4s
+	WORD $0xad284c6b // stp q11, q19, [x3, #-768]
+	WORD $0xad29306d // stp q13, q12, [x3, #-736]
 	ADD $64, R3, R3
 	ADD $64, R4, R4
 	ADD $64, R5, R5
@@ -17548,22 +19655,22 @@ columns:
 TEXT ·scanSlopesNeon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD $·neonConsts(SB), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
+	WORD $0x3dc10020 // ldr q0, [x1, #1024]
 	MOVD 0(R0), R2
 	MOVD 8(R0), R3
+	ADD $1024, R3, R3
 	MOVD 16(R0), R4
 	MOVD 32(R0), R5
 row:
 	MOVD $8, R6
 columns:
-	WORD $0x3dc00081 // ldr q1, [x4, #0]
-	WORD $0x3dc00482 // ldr q2, [x4, #16]
-	WORD $0x3dc03023 // ldr q3, [x1, #192]
+	WORD $0xad400881 // ldp q1, q2, [x4, #0]
+	WORD $0x3dc11c23 // ldr q3, [x1, #1136]
 	WORD $0x4ea31c23 // orr v3.16b, v1.16b, v3.16b
-	WORD $0x3dc03024 // ldr q4, [x1, #192]
+	WORD $0x3dc11c24 // ldr q4, [x1, #1136]
 	WORD $0x4ea41c44 // orr v4.16b, v2.16b, v4.16b
-	WORD $0x3dc00825 // ldr q5, [x1, #32]
-	WORD $0x3dc00c26 // ldr q6, [x1, #48]
+	WORD $0x3dc10825 // ldr q5, [x1, #1056]
+	WORD $0x3dc10c26 // ldr q6, [x1, #1072]
 	WORD $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD $0x4e25f484 // fmax v4.4s, v4.4s, v5.4s
 	WORD $0x4ea61cc5 // mov v5.16b, v6.16b
@@ -17578,36 +19685,31 @@ columns:
 	WORD $0x4fa05124 // fmls v4.4s, v9.4s, v0.s[1]
 	WORD $0x4f805903 // fmls v3.4s, v8.4s, v0.s[2]
 	WORD $0x4f805924 // fmls v4.4s, v9.4s, v0.s[2]
-	WORD $0x3dc01026 // ldr q6, [x1, #64]
-	WORD $0x3dc0142a // ldr q10, [x1, #80]
-	WORD $0x4e23ccca // fmla v10.4s, v6.4s, v3.4s
-	WORD $0x3dc0142b // ldr q11, [x1, #80]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc01826 // ldr q6, [x1, #96]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0182a // ldr q10, [x1, #96]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
-	WORD $0x3dc01c2b // ldr q11, [x1, #112]
-	WORD $0x4e23cccb // fmla v11.4s, v6.4s, v3.4s
-	WORD $0x3dc01c26 // ldr q6, [x1, #112]
-	WORD $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	WORD $0x3dc0202a // ldr q10, [x1, #128]
-	WORD $0x4e23cd6a // fmla v10.4s, v11.4s, v3.4s
-	WORD $0x3dc0202b // ldr q11, [x1, #128]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc02426 // ldr q6, [x1, #144]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0242a // ldr q10, [x1, #144]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
+	WORD $0x3dc11026 // ldr q6, [x1, #1088]
+	WORD $0xad402c2a // ldp q10, q11, [x1, #0]
+	WORD $0x4e26cc6a // fmla v10.4s, v3.4s, v6.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
+	WORD $0xad413026 // ldp q6, q12, [x1, #32]
+	WORD $0x4e2acc66 // fmla v6.4s, v3.4s, v10.4s
+	WORD $0x4e2bcc8c // fmla v12.4s, v4.4s, v11.4s
+	WORD $0xad42282b // ldp q11, q10, [x1, #64]
+	WORD $0x4e26cc6b // fmla v11.4s, v3.4s, v6.4s
+	WORD $0x4e2ccc8a // fmla v10.4s, v4.4s, v12.4s
+	WORD $0xad43182c // ldp q12, q6, [x1, #96]
+	WORD $0x4e2bcc6c // fmla v12.4s, v3.4s, v11.4s
+	WORD $0x4e2acc86 // fmla v6.4s, v4.4s, v10.4s
+	WORD $0xad442c2a // ldp q10, q11, [x1, #128]
+	WORD $0x4e2ccc6a // fmla v10.4s, v3.4s, v12.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
 	WORD $0x6e23dc68 // fmul v8.4s, v3.4s, v3.4s
-	WORD $0x4e28ccc3 // fmla v3.4s, v6.4s, v8.4s
-	WORD $0x3dc02826 // ldr q6, [x1, #160]
-	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e28cd43 // fmla v3.4s, v10.4s, v8.4s
+	WORD $0x3dc1142a // ldr q10, [x1, #1104]
+	WORD $0x4e23d54a // fadd v10.4s, v10.4s, v3.4s
 	WORD $0x6e24dc89 // fmul v9.4s, v4.4s, v4.4s
-	WORD $0x4e29cd44 // fmla v4.4s, v10.4s, v9.4s
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x4e24d54a // fadd v10.4s, v10.4s, v4.4s
-	WORD $0x3dc02c24 // ldr q4, [x1, #176]
+	WORD $0x4e29cd64 // fmla v4.4s, v11.4s, v9.4s
+	WORD $0x3dc1142b // ldr q11, [x1, #1104]
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	WORD $0x3dc11824 // ldr q4, [x1, #1120]
 	WORD $0x4f3f04a9 // sshr v9.4s, v5.4s, #1
 	WORD $0x6ea984a5 // sub v5.4s, v5.4s, v9.4s
 	WORD $0x4f3f04e3 // sshr v3.4s, v7.4s, #1
@@ -17620,89 +19722,79 @@ columns:
 	WORD $0x4f375463 // shl v3.4s, v3.4s, #23
 	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
-	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
-	WORD $0x6e23dd4a // fmul v10.4s, v10.4s, v3.4s
-	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
-	WORD $0x6e27dd4a // fmul v10.4s, v10.4s, v7.4s
-	WORD $0x3dc02823 // ldr q3, [x1, #160]
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	WORD $0x6e23dd6b // fmul v11.4s, v11.4s, v3.4s
+	WORD $0x6e25dd4a // fmul v10.4s, v10.4s, v5.4s
+	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
+	WORD $0x3dc11423 // ldr q3, [x1, #1104]
 	WORD $0x4ea31c69 // mov v9.16b, v3.16b
-	WORD $0x3dc02824 // ldr q4, [x1, #160]
-	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	WORD $0x3dc11424 // ldr q4, [x1, #1104]
+	WORD $0x4e24d544 // fadd v4.4s, v10.4s, v4.4s
 	WORD $0x4f210427 // sshr v7.4s, v1.4s, #31
-	WORD $0x6ea71cc3 // bit v3.16b, v6.16b, v7.16b
-	WORD $0x3dc02827 // ldr q7, [x1, #160]
-	WORD $0x4e27d547 // fadd v7.4s, v10.4s, v7.4s
+	WORD $0x6ea71d43 // bit v3.16b, v10.16b, v7.16b
+	WORD $0x3dc11427 // ldr q7, [x1, #1104]
+	WORD $0x4e27d567 // fadd v7.4s, v11.4s, v7.4s
 	WORD $0x4f210445 // sshr v5.4s, v2.4s, #31
-	WORD $0x6ea51d49 // bit v9.16b, v10.16b, v5.16b
+	WORD $0x6ea51d69 // bit v9.16b, v11.16b, v5.16b
 	WORD $0x4ea1d885 // frecpe v5.4s, v4.4s
-	WORD $0x4ea1d8eb // frecpe v11.4s, v7.4s
-	WORD $0x4e25fc88 // frecps v8.4s, v4.4s, v5.4s
-	WORD $0x4e2bfcec // frecps v12.4s, v7.4s, v11.4s
-	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
-	WORD $0x6e2cdd6b // fmul v11.4s, v11.4s, v12.4s
-	WORD $0x4e25fc88 // frecps v8.4s, v4.4s, v5.4s
-	WORD $0x4e2bfcec // frecps v12.4s, v7.4s, v11.4s
-	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
-	WORD $0x6e2cdd6b // fmul v11.4s, v11.4s, v12.4s
+	WORD $0x4ea1d8e6 // frecpe v6.4s, v7.4s
+	WORD $0x4e25fc8c // frecps v12.4s, v4.4s, v5.4s
+	WORD $0x4e26fce8 // frecps v8.4s, v7.4s, v6.4s
+	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e25fc8c // frecps v12.4s, v4.4s, v5.4s
+	WORD $0x4e26fce8 // frecps v8.4s, v7.4s, v6.4s
+	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
 	WORD $0x6e23dca3 // fmul v3.4s, v5.4s, v3.4s
-	WORD $0x6e29dd69 // fmul v9.4s, v11.4s, v9.4s
-	WORD $0x3dc0342c // ldr q12, [x1, #208]
-	WORD $0x4e2cd4cc // fadd v12.4s, v6.4s, v12.4s
-	WORD $0x3dc03428 // ldr q8, [x1, #208]
+	WORD $0x6e29dcc9 // fmul v9.4s, v6.4s, v9.4s
+	WORD $0x3dc12028 // ldr q8, [x1, #1152]
 	WORD $0x4e28d548 // fadd v8.4s, v10.4s, v8.4s
-	WORD $0x4ea1d98b // frecpe v11.4s, v12.4s
-	WORD $0x4ea1d905 // frecpe v5.4s, v8.4s
-	WORD $0x4e2bfd87 // frecps v7.4s, v12.4s, v11.4s
-	WORD $0x4e25fd04 // frecps v4.4s, v8.4s, v5.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
+	WORD $0x3dc1202c // ldr q12, [x1, #1152]
+	WORD $0x4e2cd56c // fadd v12.4s, v11.4s, v12.4s
+	WORD $0x4ea1d906 // frecpe v6.4s, v8.4s
+	WORD $0x4ea1d985 // frecpe v5.4s, v12.4s
+	WORD $0x4e26fd07 // frecps v7.4s, v8.4s, v6.4s
+	WORD $0x4e25fd84 // frecps v4.4s, v12.4s, v5.4s
+	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
 	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
-	WORD $0x4e2bfd87 // frecps v7.4s, v12.4s, v11.4s
-	WORD $0x4e25fd04 // frecps v4.4s, v8.4s, v5.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
+	WORD $0x4e26fd07 // frecps v7.4s, v8.4s, v6.4s
+	WORD $0x4e25fd84 // frecps v4.4s, v12.4s, v5.4s
+	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
 	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
-	WORD $0x6e26dd6c // fmul v12.4s, v11.4s, v6.4s
-	WORD $0x6e2adca8 // fmul v8.4s, v5.4s, v10.4s
-	WORD $0x6e2cdd84 // fmul v4.4s, v12.4s, v12.4s
-	WORD $0x6e28dd07 // fmul v7.4s, v8.4s, v8.4s
-	WORD $0x3dc03825 // ldr q5, [x1, #224]
-	WORD $0x4ea51cab // mov v11.16b, v5.16b
-	WORD $0x3dc03c2a // ldr q10, [x1, #240]
-	WORD $0x4e24ccaa // fmla v10.4s, v5.4s, v4.4s
-	WORD $0x3dc03c25 // ldr q5, [x1, #240]
-	WORD $0x4e27cd65 // fmla v5.4s, v11.4s, v7.4s
-	WORD $0x3dc0402b // ldr q11, [x1, #256]
-	WORD $0x4e24cd4b // fmla v11.4s, v10.4s, v4.4s
-	WORD $0x3dc0402a // ldr q10, [x1, #256]
-	WORD $0x4e27ccaa // fmla v10.4s, v5.4s, v7.4s
-	WORD $0x3dc04425 // ldr q5, [x1, #272]
-	WORD $0x4e24cd65 // fmla v5.4s, v11.4s, v4.4s
-	WORD $0x3dc0442b // ldr q11, [x1, #272]
-	WORD $0x4e27cd4b // fmla v11.4s, v10.4s, v7.4s
-	WORD $0x3dc0482a // ldr q10, [x1, #288]
-	WORD $0x4e24ccaa // fmla v10.4s, v5.4s, v4.4s
-	WORD $0x3dc04825 // ldr q5, [x1, #288]
-	WORD $0x4e27cd65 // fmla v5.4s, v11.4s, v7.4s
-	WORD $0x3dc0342b // ldr q11, [x1, #208]
-	WORD $0x4e24cd4b // fmla v11.4s, v10.4s, v4.4s
-	WORD $0x3dc0342a // ldr q10, [x1, #208]
-	WORD $0x4e27ccaa // fmla v10.4s, v5.4s, v7.4s
+	WORD $0x6e2adcc8 // fmul v8.4s, v6.4s, v10.4s
+	WORD $0x6e2bdcac // fmul v12.4s, v5.4s, v11.4s
+	WORD $0x6e28dd04 // fmul v4.4s, v8.4s, v8.4s
+	WORD $0x6e2cdd87 // fmul v7.4s, v12.4s, v12.4s
+	WORD $0x3dc12425 // ldr q5, [x1, #1168]
+	WORD $0xad452c26 // ldp q6, q11, [x1, #160]
+	WORD $0x4e25cc86 // fmla v6.4s, v4.4s, v5.4s
+	WORD $0x4e25cceb // fmla v11.4s, v7.4s, v5.4s
+	WORD $0xad462825 // ldp q5, q10, [x1, #192]
+	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
+	WORD $0x4e2bccea // fmla v10.4s, v7.4s, v11.4s
+	WORD $0xad47182b // ldp q11, q6, [x1, #224]
+	WORD $0x4e25cc8b // fmla v11.4s, v4.4s, v5.4s
+	WORD $0x4e2acce6 // fmla v6.4s, v7.4s, v10.4s
+	WORD $0xad48142a // ldp q10, q5, [x1, #256]
+	WORD $0x4e2bcc8a // fmla v10.4s, v4.4s, v11.4s
+	WORD $0x4e26cce5 // fmla v5.4s, v7.4s, v6.4s
+	WORD $0xad492c26 // ldp q6, q11, [x1, #288]
+	WORD $0x4e2acc86 // fmla v6.4s, v4.4s, v10.4s
+	WORD $0x4e25cceb // fmla v11.4s, v7.4s, v5.4s
+	WORD $0x6e26dd06 // fmul v6.4s, v8.4s, v6.4s
 	WORD $0x6e2bdd8b // fmul v11.4s, v12.4s, v11.4s
-	WORD $0x6e2add0a // fmul v10.4s, v8.4s, v10.4s
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x4e25f421 // fmax v1.4s, v1.4s, v5.4s
-	WORD $0x4e2bd42b // fadd v11.4s, v1.4s, v11.4s
+	WORD $0x4e26d426 // fadd v6.4s, v1.4s, v6.4s
 	WORD $0x4e25f442 // fmax v2.4s, v2.4s, v5.4s
-	WORD $0x4e2ad44a // fadd v10.4s, v2.4s, v10.4s
-	WORD $0x3d80c063 // str q3, [x3, #768]
-	WORD $0x3d80c469 // str q9, [x3, #784]
-	WORD $0x3d80006b // str q11, [x3, #0]
-	WORD $0x3d80046a // str q10, [x3, #16]
-	WORD $0x3dc000a5 // ldr q5, [x5, #0]
-	WORD $0x3dc004a9 // ldr q9, [x5, #16]
-	WORD $0x6e25dd6b // fmul v11.4s, v11.4s, v5.4s
-	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
-	WORD $0x3d80406b // str q11, [x3, #256]
-	WORD $0x3d80446a // str q10, [x3, #272]
+	WORD $0x4e2bd44b // fadd v11.4s, v2.4s, v11.4s
+	WORD $0xad382463 // stp q3, q9, [x3, #-256]
+	WORD $0xad202c66 // stp q6, q11, [x3, #-1024]
+	WORD $0xad4024a5 // ldp q5, q9, [x5, #0]
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	WORD $0x6e29dd6b // fmul v11.4s, v11.4s, v9.4s
+	WORD $0xad282c66 // stp q6, q11, [x3, #-768]
 	ADD $32, R3, R3
 	ADD $32, R4, R4
 	ADD $32, R5, R5
@@ -17723,35 +19815,28 @@ columns:
 TEXT ·scanSkipNeon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD $·neonConsts(SB), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
+	WORD $0x3dc10020 // ldr q0, [x1, #1024]
 	MOVD 0(R0), R1
 	MOVD 8(R0), R2
+	ADD $1024, R2, R2
 	MOVD 32(R0), R3
 	MOVD 80(R0), R4
 	MOVD 144(R0), R5
 row:
 	MOVD $4, R6
 columns:
-	WORD $0x3dc08040 // ldr q0, [x2, #512]
-	WORD $0x3dc08441 // ldr q1, [x2, #528]
-	WORD $0x3dc08842 // ldr q2, [x2, #544]
-	WORD $0x3dc08c43 // ldr q3, [x2, #560]
-	WORD $0x3dc00064 // ldr q4, [x3, #0]
-	WORD $0x3dc00465 // ldr q5, [x3, #16]
-	WORD $0x3dc00866 // ldr q6, [x3, #32]
-	WORD $0x3dc00c67 // ldr q7, [x3, #48]
-	WORD $0x3dc000a8 // ldr q8, [x5, #0]
-	WORD $0x3dc004a9 // ldr q9, [x5, #16]
-	WORD $0x3dc008aa // ldr q10, [x5, #32]
-	WORD $0x3dc00cab // ldr q11, [x5, #48]
+	WORD $0xad700440 // ldp q0, q1, [x2, #-512]
+	WORD $0xad710c42 // ldp q2, q3, [x2, #-480]
+	WORD $0xad401464 // ldp q4, q5, [x3, #0]
+	WORD $0xad411c66 // ldp q6, q7, [x3, #32]
+	WORD $0xad4024a8 // ldp q8, q9, [x5, #0]
+	WORD $0xad412caa // ldp q10, q11, [x5, #32]
 	WORD $0x4e28cc80 // fmla v0.4s, v4.4s, v8.4s
 	WORD $0x4e29cca1 // fmla v1.4s, v5.4s, v9.4s
 	WORD $0x4e2accc2 // fmla v2.4s, v6.4s, v10.4s
 	WORD $0x4e2bcce3 // fmla v3.4s, v7.4s, v11.4s
-	WORD $0x3d800080 // str q0, [x4, #0]
-	WORD $0x3d800481 // str q1, [x4, #16]
-	WORD $0x3d800882 // str q2, [x4, #32]
-	WORD $0x3d800c83 // str q3, [x4, #48]
+	WORD $0xad000480 // stp q0, q1, [x4, #0]
+	WORD $0xad010c82 // stp q2, q3, [x4, #32]
 	ADD $64, R2, R2
 	ADD $64, R3, R3
 	ADD $64, R4, R4
@@ -17774,9 +19859,10 @@ columns:
 TEXT ·scanGateNeon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD $·neonConsts(SB), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
+	WORD $0x3dc10020 // ldr q0, [x1, #1024]
 	MOVD 0(R0), R2
 	MOVD 8(R0), R3
+	ADD $1024, R3, R3
 	MOVD 32(R0), R4
 	MOVD 48(R0), R5
 	MOVD 80(R0), R6
@@ -17784,24 +19870,20 @@ TEXT ·scanGateNeon(SB), NOSPLIT, $0-8
 row:
 	MOVD $8, R8
 columns:
-	WORD $0x3dc08061 // ldr q1, [x3, #512]
-	WORD $0x3dc08462 // ldr q2, [x3, #528]
-	WORD $0x3dc000a3 // ldr q3, [x5, #0]
-	WORD $0x3dc004a4 // ldr q4, [x5, #16]
-	WORD $0x3dc00085 // ldr q5, [x4, #0]
-	WORD $0x3dc00486 // ldr q6, [x4, #16]
-	WORD $0x3dc000e7 // ldr q7, [x7, #0]
-	WORD $0x3dc004e8 // ldr q8, [x7, #16]
+	WORD $0xad700861 // ldp q1, q2, [x3, #-512]
+	WORD $0xad4010a3 // ldp q3, q4, [x5, #0]
+	WORD $0xad401885 // ldp q5, q6, [x4, #0]
+	WORD $0xad4020e7 // ldp q7, q8, [x7, #0]
 	WORD $0x4e27cca1 // fmla v1.4s, v5.4s, v7.4s
 	WORD $0x4e28ccc2 // fmla v2.4s, v6.4s, v8.4s
 	WORD $0x6e21dc61 // fmul v1.4s, v3.4s, v1.4s
 	WORD $0x6e22dc82 // fmul v2.4s, v4.4s, v2.4s
-	WORD $0x3dc03028 // ldr q8, [x1, #192]
+	WORD $0x3dc11c28 // ldr q8, [x1, #1136]
 	WORD $0x4ea81c68 // orr v8.16b, v3.16b, v8.16b
-	WORD $0x3dc03027 // ldr q7, [x1, #192]
+	WORD $0x3dc11c27 // ldr q7, [x1, #1136]
 	WORD $0x4ea71c87 // orr v7.16b, v4.16b, v7.16b
-	WORD $0x3dc00826 // ldr q6, [x1, #32]
-	WORD $0x3dc00c25 // ldr q5, [x1, #48]
+	WORD $0x3dc10826 // ldr q6, [x1, #1056]
+	WORD $0x3dc10c25 // ldr q5, [x1, #1072]
 	WORD $0x4e26f508 // fmax v8.4s, v8.4s, v6.4s
 	WORD $0x4e26f4e7 // fmax v7.4s, v7.4s, v6.4s
 	WORD $0x4ea51ca6 // mov v6.16b, v5.16b
@@ -17816,36 +19898,31 @@ columns:
 	WORD $0x4fa05167 // fmls v7.4s, v11.4s, v0.s[1]
 	WORD $0x4f805948 // fmls v8.4s, v10.4s, v0.s[2]
 	WORD $0x4f805967 // fmls v7.4s, v11.4s, v0.s[2]
-	WORD $0x3dc01025 // ldr q5, [x1, #64]
-	WORD $0x3dc0142c // ldr q12, [x1, #80]
-	WORD $0x4e28ccac // fmla v12.4s, v5.4s, v8.4s
-	WORD $0x3dc0142d // ldr q13, [x1, #80]
-	WORD $0x4e27ccad // fmla v13.4s, v5.4s, v7.4s
-	WORD $0x3dc01825 // ldr q5, [x1, #96]
-	WORD $0x4e28cd85 // fmla v5.4s, v12.4s, v8.4s
-	WORD $0x3dc0182c // ldr q12, [x1, #96]
-	WORD $0x4e27cdac // fmla v12.4s, v13.4s, v7.4s
-	WORD $0x3dc01c2d // ldr q13, [x1, #112]
-	WORD $0x4e28ccad // fmla v13.4s, v5.4s, v8.4s
-	WORD $0x3dc01c25 // ldr q5, [x1, #112]
-	WORD $0x4e27cd85 // fmla v5.4s, v12.4s, v7.4s
-	WORD $0x3dc0202c // ldr q12, [x1, #128]
-	WORD $0x4e28cdac // fmla v12.4s, v13.4s, v8.4s
-	WORD $0x3dc0202d // ldr q13, [x1, #128]
-	WORD $0x4e27ccad // fmla v13.4s, v5.4s, v7.4s
-	WORD $0x3dc02425 // ldr q5, [x1, #144]
-	WORD $0x4e28cd85 // fmla v5.4s, v12.4s, v8.4s
-	WORD $0x3dc0242c // ldr q12, [x1, #144]
-	WORD $0x4e27cdac // fmla v12.4s, v13.4s, v7.4s
+	WORD $0x3dc11025 // ldr q5, [x1, #1088]
+	WORD $0xad40342c // ldp q12, q13, [x1, #0]
+	WORD $0x4e25cd0c // fmla v12.4s, v8.4s, v5.4s
+	WORD $0x4e25cced // fmla v13.4s, v7.4s, v5.4s
+	WORD $0xad413825 // ldp q5, q14, [x1, #32]
+	WORD $0x4e2ccd05 // fmla v5.4s, v8.4s, v12.4s
+	WORD $0x4e2dccee // fmla v14.4s, v7.4s, v13.4s
+	WORD $0xad42302d // ldp q13, q12, [x1, #64]
+	WORD $0x4e25cd0d // fmla v13.4s, v8.4s, v5.4s
+	WORD $0x4e2eccec // fmla v12.4s, v7.4s, v14.4s
+	WORD $0xad43142e // ldp q14, q5, [x1, #96]
+	WORD $0x4e2dcd0e // fmla v14.4s, v8.4s, v13.4s
+	WORD $0x4e2ccce5 // fmla v5.4s, v7.4s, v12.4s
+	WORD $0xad44342c // ldp q12, q13, [x1, #128]
+	WORD $0x4e2ecd0c // fmla v12.4s, v8.4s, v14.4s
+	WORD $0x4e25cced // fmla v13.4s, v7.4s, v5.4s
 	WORD $0x6e28dd0a // fmul v10.4s, v8.4s, v8.4s
-	WORD $0x4e2acca8 // fmla v8.4s, v5.4s, v10.4s
-	WORD $0x3dc02825 // ldr q5, [x1, #160]
-	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	WORD $0x4e2acd88 // fmla v8.4s, v12.4s, v10.4s
+	WORD $0x3dc1142c // ldr q12, [x1, #1104]
+	WORD $0x4e28d58c // fadd v12.4s, v12.4s, v8.4s
 	WORD $0x6e27dceb // fmul v11.4s, v7.4s, v7.4s
-	WORD $0x4e2bcd87 // fmla v7.4s, v12.4s, v11.4s
-	WORD $0x3dc0282c // ldr q12, [x1, #160]
-	WORD $0x4e27d58c // fadd v12.4s, v12.4s, v7.4s
-	WORD $0x3dc02c27 // ldr q7, [x1, #176]
+	WORD $0x4e2bcda7 // fmla v7.4s, v13.4s, v11.4s
+	WORD $0x3dc1142d // ldr q13, [x1, #1104]
+	WORD $0x4e27d5ad // fadd v13.4s, v13.4s, v7.4s
+	WORD $0x3dc11827 // ldr q7, [x1, #1120]
 	WORD $0x4f3f04cb // sshr v11.4s, v6.4s, #1
 	WORD $0x6eab84c6 // sub v6.4s, v6.4s, v11.4s
 	WORD $0x4f3f0528 // sshr v8.4s, v9.4s, #1
@@ -17858,43 +19935,42 @@ columns:
 	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
 	WORD $0x4f3754c6 // shl v6.4s, v6.4s, #23
 	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
-	WORD $0x6e2bdca7 // fmul v7.4s, v5.4s, v11.4s
-	WORD $0x6e28dd8d // fmul v13.4s, v12.4s, v8.4s
+	WORD $0x6e2bdd87 // fmul v7.4s, v12.4s, v11.4s
+	WORD $0x6e28dda5 // fmul v5.4s, v13.4s, v8.4s
 	WORD $0x6e26dce7 // fmul v7.4s, v7.4s, v6.4s
-	WORD $0x6e29ddad // fmul v13.4s, v13.4s, v9.4s
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x4e2ad5ad // fadd v13.4s, v13.4s, v10.4s
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x4f21046a // sshr v10.4s, v3.4s, #31
-	WORD $0x6e21dca5 // fmul v5.4s, v5.4s, v1.4s
-	WORD $0x4eaa1d43 // mov v3.16b, v10.16b
-	WORD $0x6e611ca3 // bsl v3.16b, v5.16b, v1.16b
-	WORD $0x4f210485 // sshr v5.4s, v4.4s, #31
-	WORD $0x6e22dd8c // fmul v12.4s, v12.4s, v2.4s
-	WORD $0x4ea51ca4 // mov v4.16b, v5.16b
-	WORD $0x6e621d84 // bsl v4.16b, v12.16b, v2.16b
-	WORD $0x4ea1d8ec // frecpe v12.4s, v7.4s
-	WORD $0x4ea1d9a2 // frecpe v2.4s, v13.4s
-	WORD $0x4e2cfce1 // frecps v1.4s, v7.4s, v12.4s
-	WORD $0x4e22fdae // frecps v14.4s, v13.4s, v2.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	WORD $0x3dc1142e // ldr q14, [x1, #1104]
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	WORD $0x3dc1142e // ldr q14, [x1, #1104]
+	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
+	WORD $0x3dc1142e // ldr q14, [x1, #1104]
+	WORD $0x4f21046e // sshr v14.4s, v3.4s, #31
 	WORD $0x6e21dd8c // fmul v12.4s, v12.4s, v1.4s
-	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
-	WORD $0x4e2cfce1 // frecps v1.4s, v7.4s, v12.4s
-	WORD $0x4e22fdae // frecps v14.4s, v13.4s, v2.4s
-	WORD $0x6e21dd8c // fmul v12.4s, v12.4s, v1.4s
-	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
-	WORD $0x6e23dd83 // fmul v3.4s, v12.4s, v3.4s
+	WORD $0x4eae1dc3 // mov v3.16b, v14.16b
+	WORD $0x6e611d83 // bsl v3.16b, v12.16b, v1.16b
+	WORD $0x4f21048c // sshr v12.4s, v4.4s, #31
+	WORD $0x6e22ddad // fmul v13.4s, v13.4s, v2.4s
+	WORD $0x4eac1d84 // mov v4.16b, v12.16b
+	WORD $0x6e621da4 // bsl v4.16b, v13.16b, v2.16b
+	WORD $0x4ea1d8ed // frecpe v13.4s, v7.4s
+	WORD $0x4ea1d8a2 // frecpe v2.4s, v5.4s
+	WORD $0x4e2dfce1 // frecps v1.4s, v7.4s, v13.4s
+	WORD $0x4e22fcaa // frecps v10.4s, v5.4s, v2.4s
+	WORD $0x6e21ddad // fmul v13.4s, v13.4s, v1.4s
+	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
+	WORD $0x4e2dfce1 // frecps v1.4s, v7.4s, v13.4s
+	WORD $0x4e22fcaa // frecps v10.4s, v5.4s, v2.4s
+	WORD $0x6e21ddad // fmul v13.4s, v13.4s, v1.4s
+	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
+	WORD $0x6e23dda3 // fmul v3.4s, v13.4s, v3.4s
 	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
-	WORD $0x6e2bdc6e // fmul v14.4s, v3.4s, v11.4s
+	WORD $0x6e2bdc6a // fmul v10.4s, v3.4s, v11.4s
 	WORD $0x6e28dc88 // fmul v8.4s, v4.4s, v8.4s
-	WORD $0x6e26ddce // fmul v14.4s, v14.4s, v6.4s
+	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
 	WORD $0x6e29dd08 // fmul v8.4s, v8.4s, v9.4s
-	WORD $0x6eaa1dc3 // bit v3.16b, v14.16b, v10.16b
-	WORD $0x6ea51d04 // bit v4.16b, v8.16b, v5.16b
-	WORD $0x3d8000c3 // str q3, [x6, #0]
-	WORD $0x3d8004c4 // str q4, [x6, #16]
+	WORD $0x6eae1d43 // bit v3.16b, v10.16b, v14.16b
+	WORD $0x6eac1d04 // bit v4.16b, v8.16b, v12.16b
+	WORD $0xad0010c3 // stp q3, q4, [x6, #0]
 	ADD $32, R3, R3
 	ADD $32, R4, R4
 	ADD $32, R5, R5
@@ -17921,22 +19997,22 @@ columns:
 TEXT ·scanGateGradsNeon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD $·neonConsts(SB), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
+	WORD $0x3dc10020 // ldr q0, [x1, #1024]
 	MOVD 0(R0), R2
 	MOVD 8(R0), R3
+	ADD $1024, R3, R3
 	MOVD 48(R0), R4
 	MOVD 64(R0), R5
 row:
 	MOVD $8, R6
 columns:
-	WORD $0x3dc00081 // ldr q1, [x4, #0]
-	WORD $0x3dc00482 // ldr q2, [x4, #16]
-	WORD $0x3dc03023 // ldr q3, [x1, #192]
+	WORD $0xad400881 // ldp q1, q2, [x4, #0]
+	WORD $0x3dc11c23 // ldr q3, [x1, #1136]
 	WORD $0x4ea31c23 // orr v3.16b, v1.16b, v3.16b
-	WORD $0x3dc03024 // ldr q4, [x1, #192]
+	WORD $0x3dc11c24 // ldr q4, [x1, #1136]
 	WORD $0x4ea41c44 // orr v4.16b, v2.16b, v4.16b
-	WORD $0x3dc00825 // ldr q5, [x1, #32]
-	WORD $0x3dc00c26 // ldr q6, [x1, #48]
+	WORD $0x3dc10825 // ldr q5, [x1, #1056]
+	WORD $0x3dc10c26 // ldr q6, [x1, #1072]
 	WORD $0x4e25f463 // fmax v3.4s, v3.4s, v5.4s
 	WORD $0x4e25f484 // fmax v4.4s, v4.4s, v5.4s
 	WORD $0x4ea61cc5 // mov v5.16b, v6.16b
@@ -17951,36 +20027,31 @@ columns:
 	WORD $0x4fa05124 // fmls v4.4s, v9.4s, v0.s[1]
 	WORD $0x4f805903 // fmls v3.4s, v8.4s, v0.s[2]
 	WORD $0x4f805924 // fmls v4.4s, v9.4s, v0.s[2]
-	WORD $0x3dc01026 // ldr q6, [x1, #64]
-	WORD $0x3dc0142a // ldr q10, [x1, #80]
-	WORD $0x4e23ccca // fmla v10.4s, v6.4s, v3.4s
-	WORD $0x3dc0142b // ldr q11, [x1, #80]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc01826 // ldr q6, [x1, #96]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0182a // ldr q10, [x1, #96]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
-	WORD $0x3dc01c2b // ldr q11, [x1, #112]
-	WORD $0x4e23cccb // fmla v11.4s, v6.4s, v3.4s
-	WORD $0x3dc01c26 // ldr q6, [x1, #112]
-	WORD $0x4e24cd46 // fmla v6.4s, v10.4s, v4.4s
-	WORD $0x3dc0202a // ldr q10, [x1, #128]
-	WORD $0x4e23cd6a // fmla v10.4s, v11.4s, v3.4s
-	WORD $0x3dc0202b // ldr q11, [x1, #128]
-	WORD $0x4e24cccb // fmla v11.4s, v6.4s, v4.4s
-	WORD $0x3dc02426 // ldr q6, [x1, #144]
-	WORD $0x4e23cd46 // fmla v6.4s, v10.4s, v3.4s
-	WORD $0x3dc0242a // ldr q10, [x1, #144]
-	WORD $0x4e24cd6a // fmla v10.4s, v11.4s, v4.4s
+	WORD $0x3dc11026 // ldr q6, [x1, #1088]
+	WORD $0xad402c2a // ldp q10, q11, [x1, #0]
+	WORD $0x4e26cc6a // fmla v10.4s, v3.4s, v6.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
+	WORD $0xad413026 // ldp q6, q12, [x1, #32]
+	WORD $0x4e2acc66 // fmla v6.4s, v3.4s, v10.4s
+	WORD $0x4e2bcc8c // fmla v12.4s, v4.4s, v11.4s
+	WORD $0xad42282b // ldp q11, q10, [x1, #64]
+	WORD $0x4e26cc6b // fmla v11.4s, v3.4s, v6.4s
+	WORD $0x4e2ccc8a // fmla v10.4s, v4.4s, v12.4s
+	WORD $0xad43182c // ldp q12, q6, [x1, #96]
+	WORD $0x4e2bcc6c // fmla v12.4s, v3.4s, v11.4s
+	WORD $0x4e2acc86 // fmla v6.4s, v4.4s, v10.4s
+	WORD $0xad442c2a // ldp q10, q11, [x1, #128]
+	WORD $0x4e2ccc6a // fmla v10.4s, v3.4s, v12.4s
+	WORD $0x4e26cc8b // fmla v11.4s, v4.4s, v6.4s
 	WORD $0x6e23dc68 // fmul v8.4s, v3.4s, v3.4s
-	WORD $0x4e28ccc3 // fmla v3.4s, v6.4s, v8.4s
-	WORD $0x3dc02826 // ldr q6, [x1, #160]
-	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e28cd43 // fmla v3.4s, v10.4s, v8.4s
+	WORD $0x3dc1142a // ldr q10, [x1, #1104]
+	WORD $0x4e23d54a // fadd v10.4s, v10.4s, v3.4s
 	WORD $0x6e24dc89 // fmul v9.4s, v4.4s, v4.4s
-	WORD $0x4e29cd44 // fmla v4.4s, v10.4s, v9.4s
-	WORD $0x3dc0282a // ldr q10, [x1, #160]
-	WORD $0x4e24d54a // fadd v10.4s, v10.4s, v4.4s
-	WORD $0x3dc02c24 // ldr q4, [x1, #176]
+	WORD $0x4e29cd64 // fmla v4.4s, v11.4s, v9.4s
+	WORD $0x3dc1142b // ldr q11, [x1, #1104]
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	WORD $0x3dc11824 // ldr q4, [x1, #1120]
 	WORD $0x4f3f04a9 // sshr v9.4s, v5.4s, #1
 	WORD $0x6ea984a5 // sub v5.4s, v5.4s, v9.4s
 	WORD $0x4f3f04e3 // sshr v3.4s, v7.4s, #1
@@ -17993,65 +20064,61 @@ columns:
 	WORD $0x4f375463 // shl v3.4s, v3.4s, #23
 	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
 	WORD $0x4f3754e7 // shl v7.4s, v7.4s, #23
-	WORD $0x6e29dcc4 // fmul v4.4s, v6.4s, v9.4s
-	WORD $0x6e23dd4b // fmul v11.4s, v10.4s, v3.4s
+	WORD $0x6e29dd44 // fmul v4.4s, v10.4s, v9.4s
+	WORD $0x6e23dd66 // fmul v6.4s, v11.4s, v3.4s
 	WORD $0x6e25dc84 // fmul v4.4s, v4.4s, v5.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x3dc02828 // ldr q8, [x1, #160]
-	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
-	WORD $0x3dc02828 // ldr q8, [x1, #160]
-	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
-	WORD $0x3dc02828 // ldr q8, [x1, #160]
-	WORD $0x4f21042c // sshr v12.4s, v1.4s, #31
-	WORD $0x4eac1d8d // mov v13.16b, v12.16b
-	WORD $0x6e681ccd // bsl v13.16b, v6.16b, v8.16b
-	WORD $0x4f210446 // sshr v6.4s, v2.4s, #31
-	WORD $0x4ea61cce // mov v14.16b, v6.16b
-	WORD $0x6e681d4e // bsl v14.16b, v10.16b, v8.16b
-	WORD $0x4ea1d888 // frecpe v8.4s, v4.4s
-	WORD $0x4ea1d96a // frecpe v10.4s, v11.4s
-	WORD $0x4e28fc8f // frecps v15.4s, v4.4s, v8.4s
-	WORD $0x4e2afd70 // frecps v16.4s, v11.4s, v10.4s
-	WORD $0x6e2fdd08 // fmul v8.4s, v8.4s, v15.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4e28fc8f // frecps v15.4s, v4.4s, v8.4s
-	WORD $0x4e2afd70 // frecps v16.4s, v11.4s, v10.4s
-	WORD $0x6e2fdd08 // fmul v8.4s, v8.4s, v15.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x6e2ddd0d // fmul v13.4s, v8.4s, v13.4s
-	WORD $0x6e2edd4e // fmul v14.4s, v10.4s, v14.4s
+	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
+	WORD $0x3dc1142c // ldr q12, [x1, #1104]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x3dc1142c // ldr q12, [x1, #1104]
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	WORD $0x3dc1142c // ldr q12, [x1, #1104]
+	WORD $0x4f210428 // sshr v8.4s, v1.4s, #31
+	WORD $0x4ea81d0d // mov v13.16b, v8.16b
+	WORD $0x6e6c1d4d // bsl v13.16b, v10.16b, v12.16b
+	WORD $0x4f21044a // sshr v10.4s, v2.4s, #31
+	WORD $0x4eaa1d4e // mov v14.16b, v10.16b
+	WORD $0x6e6c1d6e // bsl v14.16b, v11.16b, v12.16b
+	WORD $0x4ea1d88c // frecpe v12.4s, v4.4s
+	WORD $0x4ea1d8cb // frecpe v11.4s, v6.4s
+	WORD $0x4e2cfc8f // frecps v15.4s, v4.4s, v12.4s
+	WORD $0x4e2bfcd0 // frecps v16.4s, v6.4s, v11.4s
+	WORD $0x6e2fdd8c // fmul v12.4s, v12.4s, v15.4s
+	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4e2cfc8f // frecps v15.4s, v4.4s, v12.4s
+	WORD $0x4e2bfcd0 // frecps v16.4s, v6.4s, v11.4s
+	WORD $0x6e2fdd8c // fmul v12.4s, v12.4s, v15.4s
+	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x6e2ddd8d // fmul v13.4s, v12.4s, v13.4s
+	WORD $0x6e2edd6e // fmul v14.4s, v11.4s, v14.4s
 	WORD $0x6e29ddb0 // fmul v16.4s, v13.4s, v9.4s
 	WORD $0x6e23ddc3 // fmul v3.4s, v14.4s, v3.4s
 	WORD $0x6e25de10 // fmul v16.4s, v16.4s, v5.4s
 	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
-	WORD $0x6eac1e0d // bit v13.16b, v16.16b, v12.16b
-	WORD $0x6ea61c6e // bit v14.16b, v3.16b, v6.16b
-	WORD $0x3dc02823 // ldr q3, [x1, #160]
+	WORD $0x6ea81e0d // bit v13.16b, v16.16b, v8.16b
+	WORD $0x6eaa1c6e // bit v14.16b, v3.16b, v10.16b
+	WORD $0x3dc11423 // ldr q3, [x1, #1104]
 	WORD $0x4ea31c70 // mov v16.16b, v3.16b
 	WORD $0x4eadd463 // fsub v3.4s, v3.4s, v13.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	WORD $0x3dc02826 // ldr q6, [x1, #160]
-	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0x3dc1142a // ldr q10, [x1, #1104]
+	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
 	WORD $0x6e23dda3 // fmul v3.4s, v13.4s, v3.4s
 	WORD $0x6e2ddc2d // fmul v13.4s, v1.4s, v13.4s
 	WORD $0x4eaed610 // fsub v16.4s, v16.4s, v14.4s
 	WORD $0x6e30dc50 // fmul v16.4s, v2.4s, v16.4s
-	WORD $0x3dc02826 // ldr q6, [x1, #160]
-	WORD $0x4e26d610 // fadd v16.4s, v16.4s, v6.4s
+	WORD $0x3dc1142a // ldr q10, [x1, #1104]
+	WORD $0x4e2ad610 // fadd v16.4s, v16.4s, v10.4s
 	WORD $0x6e30ddd0 // fmul v16.4s, v14.4s, v16.4s
 	WORD $0x6e2edc4e // fmul v14.4s, v2.4s, v14.4s
-	WORD $0x3dc000a6 // ldr q6, [x5, #0]
-	WORD $0x3dc004a2 // ldr q2, [x5, #16]
-	WORD $0x6e26dc63 // fmul v3.4s, v3.4s, v6.4s
+	WORD $0xad4008aa // ldp q10, q2, [x5, #0]
+	WORD $0x6e2adc63 // fmul v3.4s, v3.4s, v10.4s
 	WORD $0x6e22de10 // fmul v16.4s, v16.4s, v2.4s
-	WORD $0x3d814063 // str q3, [x3, #1280]
-	WORD $0x3d814470 // str q16, [x3, #1296]
-	WORD $0x3dc000a2 // ldr q2, [x5, #0]
-	WORD $0x3dc004a6 // ldr q6, [x5, #16]
+	WORD $0xad084063 // stp q3, q16, [x3, #256]
+	WORD $0xad4028a2 // ldp q2, q10, [x5, #0]
 	WORD $0x6e22ddad // fmul v13.4s, v13.4s, v2.4s
-	WORD $0x6e26ddce // fmul v14.4s, v14.4s, v6.4s
-	WORD $0x3d81006d // str q13, [x3, #1024]
-	WORD $0x3d81046e // str q14, [x3, #1040]
+	WORD $0x6e2addce // fmul v14.4s, v14.4s, v10.4s
+	WORD $0xad00386d // stp q13, q14, [x3, #0]
 	ADD $32, R3, R3
 	ADD $32, R4, R4
 	ADD $32, R5, R5
@@ -18072,9 +20139,10 @@ columns:
 TEXT ·scanDeliverNeon(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	MOVD $·neonConsts(SB), R1
-	WORD $0x3dc00020 // ldr q0, [x1, #0]
+	WORD $0x3dc10020 // ldr q0, [x1, #1024]
 	MOVD 0(R0), R1
 	MOVD 8(R0), R2
+	ADD $1024, R2, R2
 	MOVD 32(R0), R3
 	MOVD 96(R0), R4
 	MOVD 112(R0), R5
@@ -18090,122 +20158,84 @@ TEXT ·scanDeliverNeon(SB), NOSPLIT, $0-8
 row:
 	MOVD $4, R9
 columns:
-	WORD $0x3dc10043 // ldr q3, [x2, #1024]
-	WORD $0x3dc10444 // ldr q4, [x2, #1040]
-	WORD $0x3dc10845 // ldr q5, [x2, #1056]
-	WORD $0x3dc10c46 // ldr q6, [x2, #1072]
-	WORD $0x3dc18047 // ldr q7, [x2, #1536]
-	WORD $0x3dc18448 // ldr q8, [x2, #1552]
-	WORD $0x3dc18849 // ldr q9, [x2, #1568]
-	WORD $0x3dc18c4a // ldr q10, [x2, #1584]
-	WORD $0x3dc0008b // ldr q11, [x4, #0]
-	WORD $0x3dc0048c // ldr q12, [x4, #16]
-	WORD $0x3dc0088d // ldr q13, [x4, #32]
-	WORD $0x3dc00c8e // ldr q14, [x4, #48]
+	WORD $0xad401043 // ldp q3, q4, [x2, #0]
+	WORD $0xad411845 // ldp q5, q6, [x2, #32]
+	WORD $0xad502047 // ldp q7, q8, [x2, #512]
+	WORD $0xad512849 // ldp q9, q10, [x2, #544]
+	WORD $0xad40308b // ldp q11, q12, [x4, #0]
+	WORD $0xad41388d // ldp q13, q14, [x4, #32]
 	WORD $0x4e201d6b // and v11.16b, v11.16b, v0.16b
 	WORD $0x4e201d8c // and v12.16b, v12.16b, v0.16b
 	WORD $0x4e201dad // and v13.16b, v13.16b, v0.16b
 	WORD $0x4e201dce // and v14.16b, v14.16b, v0.16b
-	WORD $0x3dc000ef // ldr q15, [x7, #0]
-	WORD $0x3dc004f0 // ldr q16, [x7, #16]
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x3dc00cf2 // ldr q18, [x7, #48]
+	WORD $0xad4040ef // ldp q15, q16, [x7, #0]
+	WORD $0xad4148f1 // ldp q17, q18, [x7, #32]
 	WORD $0x4e2fcc6b // fmla v11.4s, v3.4s, v15.4s
 	WORD $0x4e30cc8c // fmla v12.4s, v4.4s, v16.4s
 	WORD $0x4e31ccad // fmla v13.4s, v5.4s, v17.4s
 	WORD $0x4e32ccce // fmla v14.4s, v6.4s, v18.4s
-	WORD $0x3dc00052 // ldr q18, [x2, #0]
-	WORD $0x3dc00451 // ldr q17, [x2, #16]
-	WORD $0x3dc00850 // ldr q16, [x2, #32]
-	WORD $0x3dc00c4f // ldr q15, [x2, #48]
+	WORD $0xad604452 // ldp q18, q17, [x2, #-1024]
+	WORD $0xad613c50 // ldp q16, q15, [x2, #-992]
 	WORD $0x4e32cceb // fmla v11.4s, v7.4s, v18.4s
 	WORD $0x4e31cd0c // fmla v12.4s, v8.4s, v17.4s
 	WORD $0x4e30cd2d // fmla v13.4s, v9.4s, v16.4s
 	WORD $0x4e2fcd4e // fmla v14.4s, v10.4s, v15.4s
-	WORD $0x3d80008b // str q11, [x4, #0]
-	WORD $0x3d80048c // str q12, [x4, #16]
-	WORD $0x3d80088d // str q13, [x4, #32]
-	WORD $0x3d800c8e // str q14, [x4, #48]
-	WORD $0x3dc0010f // ldr q15, [x8, #0]
-	WORD $0x3dc00510 // ldr q16, [x8, #16]
-	WORD $0x3dc00911 // ldr q17, [x8, #32]
-	WORD $0x3dc00d12 // ldr q18, [x8, #48]
-	WORD $0x3dc0006e // ldr q14, [x3, #0]
-	WORD $0x3dc0046d // ldr q13, [x3, #16]
-	WORD $0x3dc0086c // ldr q12, [x3, #32]
-	WORD $0x3dc00c6b // ldr q11, [x3, #48]
+	WORD $0xad00308b // stp q11, q12, [x4, #0]
+	WORD $0xad01388d // stp q13, q14, [x4, #32]
+	WORD $0xad40410f // ldp q15, q16, [x8, #0]
+	WORD $0xad414911 // ldp q17, q18, [x8, #32]
+	WORD $0xad40346e // ldp q14, q13, [x3, #0]
+	WORD $0xad412c6c // ldp q12, q11, [x3, #32]
 	WORD $0x4e2ecc6f // fmla v15.4s, v3.4s, v14.4s
 	WORD $0x4e2dcc90 // fmla v16.4s, v4.4s, v13.4s
 	WORD $0x4e2cccb1 // fmla v17.4s, v5.4s, v12.4s
 	WORD $0x4e2bccd2 // fmla v18.4s, v6.4s, v11.4s
-	WORD $0x3d80010f // str q15, [x8, #0]
-	WORD $0x3d800510 // str q16, [x8, #16]
-	WORD $0x3d800911 // str q17, [x8, #32]
-	WORD $0x3d800d12 // str q18, [x8, #48]
-	WORD $0x3dc0006b // ldr q11, [x3, #0]
-	WORD $0x3dc0046c // ldr q12, [x3, #16]
-	WORD $0x3dc0086d // ldr q13, [x3, #32]
-	WORD $0x3dc00c6e // ldr q14, [x3, #48]
-	WORD $0x3dc1c052 // ldr q18, [x2, #1792]
-	WORD $0x3dc1c451 // ldr q17, [x2, #1808]
-	WORD $0x3dc1c850 // ldr q16, [x2, #1824]
-	WORD $0x3dc1cc4f // ldr q15, [x2, #1840]
+	WORD $0xad00410f // stp q15, q16, [x8, #0]
+	WORD $0xad014911 // stp q17, q18, [x8, #32]
+	WORD $0xad40306b // ldp q11, q12, [x3, #0]
+	WORD $0xad41386d // ldp q13, q14, [x3, #32]
+	WORD $0xad584452 // ldp q18, q17, [x2, #768]
+	WORD $0xad593c50 // ldp q16, q15, [x2, #800]
 	WORD $0x4e27cd72 // fmla v18.4s, v11.4s, v7.4s
 	WORD $0x4e28cd91 // fmla v17.4s, v12.4s, v8.4s
 	WORD $0x4e29cdb0 // fmla v16.4s, v13.4s, v9.4s
 	WORD $0x4e2acdcf // fmla v15.4s, v14.4s, v10.4s
-	WORD $0x3dc000aa // ldr q10, [x5, #0]
-	WORD $0x3dc004a9 // ldr q9, [x5, #16]
-	WORD $0x3dc008a8 // ldr q8, [x5, #32]
-	WORD $0x3dc00ca7 // ldr q7, [x5, #48]
+	WORD $0xad4024aa // ldp q10, q9, [x5, #0]
+	WORD $0xad411ca8 // ldp q8, q7, [x5, #32]
 	WORD $0x4e211d4a // and v10.16b, v10.16b, v1.16b
 	WORD $0x4e211d29 // and v9.16b, v9.16b, v1.16b
 	WORD $0x4e211d08 // and v8.16b, v8.16b, v1.16b
 	WORD $0x4e211ce7 // and v7.16b, v7.16b, v1.16b
-	WORD $0x3dc0c046 // ldr q6, [x2, #768]
-	WORD $0x3dc0c445 // ldr q5, [x2, #784]
-	WORD $0x3dc0c844 // ldr q4, [x2, #800]
-	WORD $0x3dc0cc43 // ldr q3, [x2, #816]
+	WORD $0xad781446 // ldp q6, q5, [x2, #-256]
+	WORD $0xad790c44 // ldp q4, q3, [x2, #-224]
 	WORD $0x4e26ce4a // fmla v10.4s, v18.4s, v6.4s
 	WORD $0x4e25ce29 // fmla v9.4s, v17.4s, v5.4s
 	WORD $0x4e24ce08 // fmla v8.4s, v16.4s, v4.4s
 	WORD $0x4e23cde7 // fmla v7.4s, v15.4s, v3.4s
-	WORD $0x3d8000aa // str q10, [x5, #0]
-	WORD $0x3d8004a9 // str q9, [x5, #16]
-	WORD $0x3d8008a8 // str q8, [x5, #32]
-	WORD $0x3d800ca7 // str q7, [x5, #48]
-	WORD $0x3dc08043 // ldr q3, [x2, #512]
-	WORD $0x3dc08444 // ldr q4, [x2, #528]
-	WORD $0x3dc08845 // ldr q5, [x2, #544]
-	WORD $0x3dc08c46 // ldr q6, [x2, #560]
-	WORD $0x3dc000e7 // ldr q7, [x7, #0]
-	WORD $0x3dc004e8 // ldr q8, [x7, #16]
-	WORD $0x3dc008e9 // ldr q9, [x7, #32]
-	WORD $0x3dc00cea // ldr q10, [x7, #48]
+	WORD $0xad0024aa // stp q10, q9, [x5, #0]
+	WORD $0xad011ca8 // stp q8, q7, [x5, #32]
+	WORD $0xad701043 // ldp q3, q4, [x2, #-512]
+	WORD $0xad711845 // ldp q5, q6, [x2, #-480]
+	WORD $0xad4020e7 // ldp q7, q8, [x7, #0]
+	WORD $0xad4128e9 // ldp q9, q10, [x7, #32]
 	WORD $0x4e27cd63 // fmla v3.4s, v11.4s, v7.4s
 	WORD $0x4e28cd84 // fmla v4.4s, v12.4s, v8.4s
 	WORD $0x4e29cda5 // fmla v5.4s, v13.4s, v9.4s
 	WORD $0x4e2acdc6 // fmla v6.4s, v14.4s, v10.4s
-	WORD $0x3dc000ca // ldr q10, [x6, #0]
-	WORD $0x3dc004c9 // ldr q9, [x6, #16]
-	WORD $0x3dc008c8 // ldr q8, [x6, #32]
-	WORD $0x3dc00cc7 // ldr q7, [x6, #48]
+	WORD $0xad4024ca // ldp q10, q9, [x6, #0]
+	WORD $0xad411cc8 // ldp q8, q7, [x6, #32]
 	WORD $0x4e221d4a // and v10.16b, v10.16b, v2.16b
 	WORD $0x4e221d29 // and v9.16b, v9.16b, v2.16b
 	WORD $0x4e221d08 // and v8.16b, v8.16b, v2.16b
 	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
-	WORD $0x3dc1404e // ldr q14, [x2, #1280]
-	WORD $0x3dc1444d // ldr q13, [x2, #1296]
-	WORD $0x3dc1484c // ldr q12, [x2, #1312]
-	WORD $0x3dc14c4b // ldr q11, [x2, #1328]
+	WORD $0xad48344e // ldp q14, q13, [x2, #256]
+	WORD $0xad492c4c // ldp q12, q11, [x2, #288]
 	WORD $0x4e2ecc6a // fmla v10.4s, v3.4s, v14.4s
 	WORD $0x4e2dcc89 // fmla v9.4s, v4.4s, v13.4s
 	WORD $0x4e2ccca8 // fmla v8.4s, v5.4s, v12.4s
 	WORD $0x4e2bccc7 // fmla v7.4s, v6.4s, v11.4s
-	WORD $0x3d8000ca // str q10, [x6, #0]
-	WORD $0x3d8004c9 // str q9, [x6, #16]
-	WORD $0x3d8008c8 // str q8, [x6, #32]
-	WORD $0x3d800cc7 // str q7, [x6, #48]
+	WORD $0xad0024ca // stp q10, q9, [x6, #0]
+	WORD $0xad011cc8 // stp q8, q7, [x6, #32]
 	ADD $64, R2, R2
 	ADD $64, R3, R3
 	ADD $64, R4, R4
@@ -18234,10 +20264,10 @@ columns:
 	CBNZ R1, row
 	RET
 
-// func step16Neon(d int, y, h, alog, delta, in, b, c *float32): 26 vector registers, 9 general
+// func step16Neon(d int, y, h, alog, delta, in, b, c *float32): 27 vector registers, 9 general
 TEXT ·step16Neon(SB), NOSPLIT, $0-64
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	MOVD d+0(FP), R1
 	MOVD y+8(FP), R2
 	MOVD h+16(FP), R3
@@ -18253,16 +20283,16 @@ TEXT ·step16Neon(SB), NOSPLIT, $0-64
 channel:
 	WORD $0xad402889 // ldp q9, q10, [x4, #0]
 	WORD $0xad41308b // ldp q11, q12, [x4, #32]
-	WORD $0x3dc0040d // ldr q13, [x0, #16]
+	WORD $0x3dc1040d // ldr q13, [x0, #1040]
 	WORD $0x4eadf529 // fmin v9.4s, v9.4s, v13.4s
-	WORD $0x3dc0040d // ldr q13, [x0, #16]
+	WORD $0x3dc1040d // ldr q13, [x0, #1040]
 	WORD $0x4eadf54a // fmin v10.4s, v10.4s, v13.4s
-	WORD $0x3dc0040d // ldr q13, [x0, #16]
+	WORD $0x3dc1040d // ldr q13, [x0, #1040]
 	WORD $0x4eadf56b // fmin v11.4s, v11.4s, v13.4s
-	WORD $0x3dc0040d // ldr q13, [x0, #16]
+	WORD $0x3dc1040d // ldr q13, [x0, #1040]
 	WORD $0x4eadf58c // fmin v12.4s, v12.4s, v13.4s
-	WORD $0x3dc0080d // ldr q13, [x0, #32]
-	WORD $0x3dc00c0e // ldr q14, [x0, #48]
+	WORD $0x3dc1080d // ldr q13, [x0, #1056]
+	WORD $0x3dc10c0e // ldr q14, [x0, #1072]
 	WORD $0x4e2df529 // fmax v9.4s, v9.4s, v13.4s
 	WORD $0x4e2df54a // fmax v10.4s, v10.4s, v13.4s
 	WORD $0x4e2df56b // fmax v11.4s, v11.4s, v13.4s
@@ -18291,64 +20321,54 @@ channel:
 	WORD $0x4f805a6a // fmls v10.4s, v19.4s, v0.s[2]
 	WORD $0x4f805a8b // fmls v11.4s, v20.4s, v0.s[2]
 	WORD $0x4f805aac // fmls v12.4s, v21.4s, v0.s[2]
-	WORD $0x3dc0100e // ldr q14, [x0, #64]
-	WORD $0x3dc01416 // ldr q22, [x0, #80]
-	WORD $0x4e29cdd6 // fmla v22.4s, v14.4s, v9.4s
-	WORD $0x3dc01417 // ldr q23, [x0, #80]
-	WORD $0x4e2acdd7 // fmla v23.4s, v14.4s, v10.4s
-	WORD $0x3dc01418 // ldr q24, [x0, #80]
-	WORD $0x4e2bcdd8 // fmla v24.4s, v14.4s, v11.4s
-	WORD $0x3dc01419 // ldr q25, [x0, #80]
-	WORD $0x4e2ccdd9 // fmla v25.4s, v14.4s, v12.4s
-	WORD $0x3dc0180e // ldr q14, [x0, #96]
-	WORD $0x4e29cece // fmla v14.4s, v22.4s, v9.4s
-	WORD $0x3dc01816 // ldr q22, [x0, #96]
-	WORD $0x4e2acef6 // fmla v22.4s, v23.4s, v10.4s
-	WORD $0x3dc01817 // ldr q23, [x0, #96]
-	WORD $0x4e2bcf17 // fmla v23.4s, v24.4s, v11.4s
-	WORD $0x3dc01818 // ldr q24, [x0, #96]
-	WORD $0x4e2ccf38 // fmla v24.4s, v25.4s, v12.4s
-	WORD $0x3dc01c19 // ldr q25, [x0, #112]
-	WORD $0x4e29cdd9 // fmla v25.4s, v14.4s, v9.4s
-	WORD $0x3dc01c0e // ldr q14, [x0, #112]
-	WORD $0x4e2acece // fmla v14.4s, v22.4s, v10.4s
-	WORD $0x3dc01c16 // ldr q22, [x0, #112]
-	WORD $0x4e2bcef6 // fmla v22.4s, v23.4s, v11.4s
-	WORD $0x3dc01c17 // ldr q23, [x0, #112]
-	WORD $0x4e2ccf17 // fmla v23.4s, v24.4s, v12.4s
-	WORD $0x3dc02018 // ldr q24, [x0, #128]
-	WORD $0x4e29cf38 // fmla v24.4s, v25.4s, v9.4s
-	WORD $0x3dc02019 // ldr q25, [x0, #128]
-	WORD $0x4e2acdd9 // fmla v25.4s, v14.4s, v10.4s
-	WORD $0x3dc0200e // ldr q14, [x0, #128]
-	WORD $0x4e2bcece // fmla v14.4s, v22.4s, v11.4s
-	WORD $0x3dc02016 // ldr q22, [x0, #128]
-	WORD $0x4e2ccef6 // fmla v22.4s, v23.4s, v12.4s
-	WORD $0x3dc02417 // ldr q23, [x0, #144]
-	WORD $0x4e29cf17 // fmla v23.4s, v24.4s, v9.4s
-	WORD $0x3dc02418 // ldr q24, [x0, #144]
-	WORD $0x4e2acf38 // fmla v24.4s, v25.4s, v10.4s
-	WORD $0x3dc02419 // ldr q25, [x0, #144]
-	WORD $0x4e2bcdd9 // fmla v25.4s, v14.4s, v11.4s
-	WORD $0x3dc0240e // ldr q14, [x0, #144]
-	WORD $0x4e2ccece // fmla v14.4s, v22.4s, v12.4s
+	WORD $0x3dc1100e // ldr q14, [x0, #1088]
+	WORD $0xad405c16 // ldp q22, q23, [x0, #0]
+	WORD $0x4e2ecd36 // fmla v22.4s, v9.4s, v14.4s
+	WORD $0x4e2ecd57 // fmla v23.4s, v10.4s, v14.4s
+	WORD $0xad406418 // ldp q24, q25, [x0, #0]
+	WORD $0x4e2ecd78 // fmla v24.4s, v11.4s, v14.4s
+	WORD $0x4e2ecd99 // fmla v25.4s, v12.4s, v14.4s
+	WORD $0xad41680e // ldp q14, q26, [x0, #32]
+	WORD $0x4e36cd2e // fmla v14.4s, v9.4s, v22.4s
+	WORD $0x4e37cd5a // fmla v26.4s, v10.4s, v23.4s
+	WORD $0xad415817 // ldp q23, q22, [x0, #32]
+	WORD $0x4e38cd77 // fmla v23.4s, v11.4s, v24.4s
+	WORD $0x4e39cd96 // fmla v22.4s, v12.4s, v25.4s
+	WORD $0xad426019 // ldp q25, q24, [x0, #64]
+	WORD $0x4e2ecd39 // fmla v25.4s, v9.4s, v14.4s
+	WORD $0x4e3acd58 // fmla v24.4s, v10.4s, v26.4s
+	WORD $0xad42381a // ldp q26, q14, [x0, #64]
+	WORD $0x4e37cd7a // fmla v26.4s, v11.4s, v23.4s
+	WORD $0x4e36cd8e // fmla v14.4s, v12.4s, v22.4s
+	WORD $0xad435c16 // ldp q22, q23, [x0, #96]
+	WORD $0x4e39cd36 // fmla v22.4s, v9.4s, v25.4s
+	WORD $0x4e38cd57 // fmla v23.4s, v10.4s, v24.4s
+	WORD $0xad436418 // ldp q24, q25, [x0, #96]
+	WORD $0x4e3acd78 // fmla v24.4s, v11.4s, v26.4s
+	WORD $0x4e2ecd99 // fmla v25.4s, v12.4s, v14.4s
+	WORD $0xad44680e // ldp q14, q26, [x0, #128]
+	WORD $0x4e36cd2e // fmla v14.4s, v9.4s, v22.4s
+	WORD $0x4e37cd5a // fmla v26.4s, v10.4s, v23.4s
+	WORD $0xad445817 // ldp q23, q22, [x0, #128]
+	WORD $0x4e38cd77 // fmla v23.4s, v11.4s, v24.4s
+	WORD $0x4e39cd96 // fmla v22.4s, v12.4s, v25.4s
 	WORD $0x6e29dd32 // fmul v18.4s, v9.4s, v9.4s
-	WORD $0x4e32cee9 // fmla v9.4s, v23.4s, v18.4s
-	WORD $0x3dc02817 // ldr q23, [x0, #160]
-	WORD $0x4e29d6f7 // fadd v23.4s, v23.4s, v9.4s
+	WORD $0x4e32cdc9 // fmla v9.4s, v14.4s, v18.4s
+	WORD $0x3dc1140e // ldr q14, [x0, #1104]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
 	WORD $0x6e2add53 // fmul v19.4s, v10.4s, v10.4s
-	WORD $0x4e33cf0a // fmla v10.4s, v24.4s, v19.4s
-	WORD $0x3dc02818 // ldr q24, [x0, #160]
-	WORD $0x4e2ad718 // fadd v24.4s, v24.4s, v10.4s
+	WORD $0x4e33cf4a // fmla v10.4s, v26.4s, v19.4s
+	WORD $0x3dc1141a // ldr q26, [x0, #1104]
+	WORD $0x4e2ad75a // fadd v26.4s, v26.4s, v10.4s
 	WORD $0x6e2bdd74 // fmul v20.4s, v11.4s, v11.4s
-	WORD $0x4e34cf2b // fmla v11.4s, v25.4s, v20.4s
-	WORD $0x3dc02819 // ldr q25, [x0, #160]
-	WORD $0x4e2bd739 // fadd v25.4s, v25.4s, v11.4s
+	WORD $0x4e34ceeb // fmla v11.4s, v23.4s, v20.4s
+	WORD $0x3dc11417 // ldr q23, [x0, #1104]
+	WORD $0x4e2bd6f7 // fadd v23.4s, v23.4s, v11.4s
 	WORD $0x6e2cdd95 // fmul v21.4s, v12.4s, v12.4s
-	WORD $0x4e35cdcc // fmla v12.4s, v14.4s, v21.4s
-	WORD $0x3dc0280e // ldr q14, [x0, #160]
-	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
-	WORD $0x3dc02c0c // ldr q12, [x0, #176]
+	WORD $0x4e35cecc // fmla v12.4s, v22.4s, v21.4s
+	WORD $0x3dc11416 // ldr q22, [x0, #1104]
+	WORD $0x4e2cd6d6 // fadd v22.4s, v22.4s, v12.4s
+	WORD $0x3dc1180c // ldr q12, [x0, #1120]
 	WORD $0x4f3f05b5 // sshr v21.4s, v13.4s, #1
 	WORD $0x6eb585ad // sub v13.4s, v13.4s, v21.4s
 	WORD $0x4f3f05eb // sshr v11.4s, v15.4s, #1
@@ -18373,110 +20393,100 @@ channel:
 	WORD $0x4f3755ef // shl v15.4s, v15.4s, #23
 	WORD $0x4f375610 // shl v16.4s, v16.4s, #23
 	WORD $0x4f375631 // shl v17.4s, v17.4s, #23
-	WORD $0x6e35def7 // fmul v23.4s, v23.4s, v21.4s
-	WORD $0x6e2bdf18 // fmul v24.4s, v24.4s, v11.4s
-	WORD $0x6e34df39 // fmul v25.4s, v25.4s, v20.4s
-	WORD $0x6e2addce // fmul v14.4s, v14.4s, v10.4s
-	WORD $0x6e2ddef7 // fmul v23.4s, v23.4s, v13.4s
-	WORD $0x6e2fdf18 // fmul v24.4s, v24.4s, v15.4s
-	WORD $0x6e30df39 // fmul v25.4s, v25.4s, v16.4s
-	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
+	WORD $0x6e35ddce // fmul v14.4s, v14.4s, v21.4s
+	WORD $0x6e2bdf5a // fmul v26.4s, v26.4s, v11.4s
+	WORD $0x6e34def7 // fmul v23.4s, v23.4s, v20.4s
+	WORD $0x6e2aded6 // fmul v22.4s, v22.4s, v10.4s
+	WORD $0x6e2dddce // fmul v14.4s, v14.4s, v13.4s
+	WORD $0x6e2fdf5a // fmul v26.4s, v26.4s, v15.4s
+	WORD $0x6e30def7 // fmul v23.4s, v23.4s, v16.4s
+	WORD $0x6e31ded6 // fmul v22.4s, v22.4s, v17.4s
 	WORD $0x4d40c8aa // ld1r {v10.4s}, [x5]
 	WORD $0x4fa0994a // fmul v10.4s, v10.4s, v0.s[3]
-	WORD $0x6e2adef7 // fmul v23.4s, v23.4s, v10.4s
-	WORD $0x6e2adf18 // fmul v24.4s, v24.4s, v10.4s
-	WORD $0x6e2adf39 // fmul v25.4s, v25.4s, v10.4s
 	WORD $0x6e2addce // fmul v14.4s, v14.4s, v10.4s
-	WORD $0x3dc04c0a // ldr q10, [x0, #304]
-	WORD $0x3dc00c14 // ldr q20, [x0, #48]
-	WORD $0x4e2af6f7 // fmax v23.4s, v23.4s, v10.4s
-	WORD $0x4e2af718 // fmax v24.4s, v24.4s, v10.4s
-	WORD $0x4e2af739 // fmax v25.4s, v25.4s, v10.4s
+	WORD $0x6e2adf5a // fmul v26.4s, v26.4s, v10.4s
+	WORD $0x6e2adef7 // fmul v23.4s, v23.4s, v10.4s
+	WORD $0x6e2aded6 // fmul v22.4s, v22.4s, v10.4s
+	WORD $0x3dc1280a // ldr q10, [x0, #1184]
+	WORD $0x3dc10c14 // ldr q20, [x0, #1072]
 	WORD $0x4e2af5ce // fmax v14.4s, v14.4s, v10.4s
-	WORD $0x4e34d6ea // fadd v10.4s, v23.4s, v20.4s
-	WORD $0x4e34d70b // fadd v11.4s, v24.4s, v20.4s
-	WORD $0x4e34d735 // fadd v21.4s, v25.4s, v20.4s
-	WORD $0x4e34d5cc // fadd v12.4s, v14.4s, v20.4s
+	WORD $0x4e2af75a // fmax v26.4s, v26.4s, v10.4s
+	WORD $0x4e2af6f7 // fmax v23.4s, v23.4s, v10.4s
+	WORD $0x4e2af6d6 // fmax v22.4s, v22.4s, v10.4s
+	WORD $0x4e34d5ca // fadd v10.4s, v14.4s, v20.4s
+	WORD $0x4e34d74b // fadd v11.4s, v26.4s, v20.4s
+	WORD $0x4e34d6f5 // fadd v21.4s, v23.4s, v20.4s
+	WORD $0x4e34d6cc // fadd v12.4s, v22.4s, v20.4s
 	WORD $0x4eb4d551 // fsub v17.4s, v10.4s, v20.4s
 	WORD $0x4eb4d570 // fsub v16.4s, v11.4s, v20.4s
 	WORD $0x4eb4d6af // fsub v15.4s, v21.4s, v20.4s
 	WORD $0x4eb4d594 // fsub v20.4s, v12.4s, v20.4s
-	WORD $0x4eb1d6f7 // fsub v23.4s, v23.4s, v17.4s
-	WORD $0x4eb0d718 // fsub v24.4s, v24.4s, v16.4s
-	WORD $0x4eafd739 // fsub v25.4s, v25.4s, v15.4s
-	WORD $0x4eb4d5ce // fsub v14.4s, v14.4s, v20.4s
-	WORD $0x3dc05014 // ldr q20, [x0, #320]
-	WORD $0x3dc0540f // ldr q15, [x0, #336]
-	WORD $0x4e37ce8f // fmla v15.4s, v20.4s, v23.4s
-	WORD $0x3dc05410 // ldr q16, [x0, #336]
-	WORD $0x4e38ce90 // fmla v16.4s, v20.4s, v24.4s
-	WORD $0x3dc05411 // ldr q17, [x0, #336]
-	WORD $0x4e39ce91 // fmla v17.4s, v20.4s, v25.4s
-	WORD $0x3dc0540d // ldr q13, [x0, #336]
-	WORD $0x4e2ece8d // fmla v13.4s, v20.4s, v14.4s
-	WORD $0x3dc05814 // ldr q20, [x0, #352]
-	WORD $0x4e37cdf4 // fmla v20.4s, v15.4s, v23.4s
-	WORD $0x3dc0580f // ldr q15, [x0, #352]
-	WORD $0x4e38ce0f // fmla v15.4s, v16.4s, v24.4s
-	WORD $0x3dc05810 // ldr q16, [x0, #352]
-	WORD $0x4e39ce30 // fmla v16.4s, v17.4s, v25.4s
-	WORD $0x3dc05811 // ldr q17, [x0, #352]
-	WORD $0x4e2ecdb1 // fmla v17.4s, v13.4s, v14.4s
-	WORD $0x3dc05c0d // ldr q13, [x0, #368]
-	WORD $0x4e37ce8d // fmla v13.4s, v20.4s, v23.4s
-	WORD $0x3dc05c14 // ldr q20, [x0, #368]
-	WORD $0x4e38cdf4 // fmla v20.4s, v15.4s, v24.4s
-	WORD $0x3dc05c0f // ldr q15, [x0, #368]
-	WORD $0x4e39ce0f // fmla v15.4s, v16.4s, v25.4s
-	WORD $0x3dc05c10 // ldr q16, [x0, #368]
-	WORD $0x4e2ece30 // fmla v16.4s, v17.4s, v14.4s
-	WORD $0x3dc06011 // ldr q17, [x0, #384]
-	WORD $0x4e37cdb1 // fmla v17.4s, v13.4s, v23.4s
-	WORD $0x3dc0600d // ldr q13, [x0, #384]
-	WORD $0x4e38ce8d // fmla v13.4s, v20.4s, v24.4s
-	WORD $0x3dc06014 // ldr q20, [x0, #384]
-	WORD $0x4e39cdf4 // fmla v20.4s, v15.4s, v25.4s
-	WORD $0x3dc0600f // ldr q15, [x0, #384]
-	WORD $0x4e2ece0f // fmla v15.4s, v16.4s, v14.4s
-	WORD $0x3dc02810 // ldr q16, [x0, #160]
-	WORD $0x4e37ce30 // fmla v16.4s, v17.4s, v23.4s
-	WORD $0x3dc02811 // ldr q17, [x0, #160]
-	WORD $0x4e38cdb1 // fmla v17.4s, v13.4s, v24.4s
-	WORD $0x3dc0280d // ldr q13, [x0, #160]
-	WORD $0x4e39ce8d // fmla v13.4s, v20.4s, v25.4s
-	WORD $0x3dc02814 // ldr q20, [x0, #160]
-	WORD $0x4e2ecdf4 // fmla v20.4s, v15.4s, v14.4s
+	WORD $0x4eb1d5ce // fsub v14.4s, v14.4s, v17.4s
+	WORD $0x4eb0d75a // fsub v26.4s, v26.4s, v16.4s
+	WORD $0x4eafd6f7 // fsub v23.4s, v23.4s, v15.4s
+	WORD $0x4eb4d6d6 // fsub v22.4s, v22.4s, v20.4s
+	WORD $0x3dc12c14 // ldr q20, [x0, #1200]
+	WORD $0xad4a400f // ldp q15, q16, [x0, #320]
+	WORD $0x4e34cdcf // fmla v15.4s, v14.4s, v20.4s
+	WORD $0x4e34cf50 // fmla v16.4s, v26.4s, v20.4s
+	WORD $0xad4a3411 // ldp q17, q13, [x0, #320]
+	WORD $0x4e34cef1 // fmla v17.4s, v23.4s, v20.4s
+	WORD $0x4e34cecd // fmla v13.4s, v22.4s, v20.4s
+	WORD $0xad4b4c14 // ldp q20, q19, [x0, #352]
+	WORD $0x4e2fcdd4 // fmla v20.4s, v14.4s, v15.4s
+	WORD $0x4e30cf53 // fmla v19.4s, v26.4s, v16.4s
+	WORD $0xad4b3c10 // ldp q16, q15, [x0, #352]
+	WORD $0x4e31cef0 // fmla v16.4s, v23.4s, v17.4s
+	WORD $0x4e2dcecf // fmla v15.4s, v22.4s, v13.4s
+	WORD $0xad4c440d // ldp q13, q17, [x0, #384]
+	WORD $0x4e34cdcd // fmla v13.4s, v14.4s, v20.4s
+	WORD $0x4e33cf51 // fmla v17.4s, v26.4s, v19.4s
+	WORD $0xad4c5013 // ldp q19, q20, [x0, #384]
+	WORD $0x4e30cef3 // fmla v19.4s, v23.4s, v16.4s
+	WORD $0x4e2fced4 // fmla v20.4s, v22.4s, v15.4s
+	WORD $0xad4d400f // ldp q15, q16, [x0, #416]
+	WORD $0x4e2dcdcf // fmla v15.4s, v14.4s, v13.4s
+	WORD $0x4e31cf50 // fmla v16.4s, v26.4s, v17.4s
+	WORD $0xad4d3411 // ldp q17, q13, [x0, #416]
+	WORD $0x4e33cef1 // fmla v17.4s, v23.4s, v19.4s
+	WORD $0x4e34cecd // fmla v13.4s, v22.4s, v20.4s
+	WORD $0xad4e4c14 // ldp q20, q19, [x0, #448]
+	WORD $0x4e2fcdd4 // fmla v20.4s, v14.4s, v15.4s
+	WORD $0x4e30cf53 // fmla v19.4s, v26.4s, v16.4s
+	WORD $0xad4e3c10 // ldp q16, q15, [x0, #448]
+	WORD $0x4e31cef0 // fmla v16.4s, v23.4s, v17.4s
+	WORD $0x4e2dcecf // fmla v15.4s, v22.4s, v13.4s
 	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
-	WORD $0x4eaa8610 // add v16.4s, v16.4s, v10.4s
+	WORD $0x4eaa8694 // add v20.4s, v20.4s, v10.4s
 	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
-	WORD $0x4eab8631 // add v17.4s, v17.4s, v11.4s
+	WORD $0x4eab8673 // add v19.4s, v19.4s, v11.4s
 	WORD $0x4f3756b5 // shl v21.4s, v21.4s, #23
-	WORD $0x4eb585ad // add v13.4s, v13.4s, v21.4s
+	WORD $0x4eb58610 // add v16.4s, v16.4s, v21.4s
 	WORD $0x4f37558c // shl v12.4s, v12.4s, #23
-	WORD $0x4eac8694 // add v20.4s, v20.4s, v12.4s
-	WORD $0x4d40c8cf // ld1r {v15.4s}, [x6]
-	WORD $0xad40546c // ldp q12, q21, [x3, #0]
-	WORD $0xad41286b // ldp q11, q10, [x3, #32]
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4e2fcc2c // fmla v12.4s, v1.4s, v15.4s
-	WORD $0x6e31deb5 // fmul v21.4s, v21.4s, v17.4s
-	WORD $0x4e2fcc55 // fmla v21.4s, v2.4s, v15.4s
-	WORD $0x6e2ddd6b // fmul v11.4s, v11.4s, v13.4s
-	WORD $0x4e2fcc6b // fmla v11.4s, v3.4s, v15.4s
-	WORD $0x6e34dd4a // fmul v10.4s, v10.4s, v20.4s
-	WORD $0x4e2fcc8a // fmla v10.4s, v4.4s, v15.4s
-	WORD $0xad00546c // stp q12, q21, [x3, #0]
-	WORD $0xad01286b // stp q11, q10, [x3, #32]
-	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
-	WORD $0x6e26deb5 // fmul v21.4s, v21.4s, v6.4s
-	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
-	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
+	WORD $0x4eac85ef // add v15.4s, v15.4s, v12.4s
+	WORD $0x4d40c8cd // ld1r {v13.4s}, [x6]
+	WORD $0xad403071 // ldp q17, q12, [x3, #0]
+	WORD $0xad412c75 // ldp q21, q11, [x3, #32]
+	WORD $0x6e34de31 // fmul v17.4s, v17.4s, v20.4s
+	WORD $0x4e2dcc31 // fmla v17.4s, v1.4s, v13.4s
+	WORD $0x6e33dd8c // fmul v12.4s, v12.4s, v19.4s
+	WORD $0x4e2dcc4c // fmla v12.4s, v2.4s, v13.4s
+	WORD $0x6e30deb5 // fmul v21.4s, v21.4s, v16.4s
+	WORD $0x4e2dcc75 // fmla v21.4s, v3.4s, v13.4s
+	WORD $0x6e2fdd6b // fmul v11.4s, v11.4s, v15.4s
+	WORD $0x4e2dcc8b // fmla v11.4s, v4.4s, v13.4s
+	WORD $0xad003071 // stp q17, q12, [x3, #0]
+	WORD $0xad012c75 // stp q21, q11, [x3, #32]
+	WORD $0x6e25de31 // fmul v17.4s, v17.4s, v5.4s
+	WORD $0x6e26dd8c // fmul v12.4s, v12.4s, v6.4s
+	WORD $0x6e27deb5 // fmul v21.4s, v21.4s, v7.4s
+	WORD $0x6e28dd6b // fmul v11.4s, v11.4s, v8.4s
+	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
-	WORD $0x4e2ad6b5 // fadd v21.4s, v21.4s, v10.4s
-	WORD $0x4e35d58c // fadd v12.4s, v12.4s, v21.4s
-	WORD $0x6e2cd58c // faddp v12.4s, v12.4s, v12.4s
-	WORD $0x6e2cd58c // faddp v12.4s, v12.4s, v12.4s
-	WORD $0xbd00004c // str s12, [x2, #0]
+	WORD $0x4e2cd631 // fadd v17.4s, v17.4s, v12.4s
+	WORD $0x6e31d631 // faddp v17.4s, v17.4s, v17.4s
+	WORD $0x6e31d631 // faddp v17.4s, v17.4s, v17.4s
+	WORD $0xbd000051 // str s17, [x2, #0]
 	ADD $4, R2, R2
 	ADD $4, R5, R5
 	ADD $4, R6, R6
@@ -18499,7 +20509,7 @@ TEXT ·ssdDecayNeon(SB), NOSPLIT, $0-64
 	MOVD hi+32(FP), R6
 	MOVD lo+40(FP), R7
 	MOVD right+56(FP), R8
-	WORD $0x3dc00c00 // ldr q0, [x0, #48]
+	WORD $0x3dc10c00 // ldr q0, [x0, #1072]
 	MOVD $0, R9
 row:
 	LSL $58, R9, R10
@@ -18520,7 +20530,7 @@ prepare:
 	ADD R12, R7, R11
 	WORD $0xad402167 // ldp q7, q8, [x11, #0]
 	WORD $0xad412969 // ldp q9, q10, [x11, #32]
-	WORD $0x3dc0640b // ldr q11, [x0, #400]
+	WORD $0x3dc1300b // ldr q11, [x0, #1216]
 	WORD $0x4ea3d423 // fsub v3.4s, v1.4s, v3.4s
 	WORD $0x4ea4d424 // fsub v4.4s, v1.4s, v4.4s
 	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
@@ -18549,65 +20559,55 @@ prepare:
 	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
 	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
 	WORD $0x4eaed4c6 // fsub v6.4s, v6.4s, v14.4s
-	WORD $0x3dc0500e // ldr q14, [x0, #320]
-	WORD $0x3dc0540d // ldr q13, [x0, #336]
-	WORD $0x4e23cdcd // fmla v13.4s, v14.4s, v3.4s
-	WORD $0x3dc0540c // ldr q12, [x0, #336]
-	WORD $0x4e24cdcc // fmla v12.4s, v14.4s, v4.4s
-	WORD $0x3dc05407 // ldr q7, [x0, #336]
-	WORD $0x4e25cdc7 // fmla v7.4s, v14.4s, v5.4s
-	WORD $0x3dc0540f // ldr q15, [x0, #336]
-	WORD $0x4e26cdcf // fmla v15.4s, v14.4s, v6.4s
-	WORD $0x3dc0580e // ldr q14, [x0, #352]
-	WORD $0x4e23cdae // fmla v14.4s, v13.4s, v3.4s
-	WORD $0x3dc0580d // ldr q13, [x0, #352]
-	WORD $0x4e24cd8d // fmla v13.4s, v12.4s, v4.4s
-	WORD $0x3dc0580c // ldr q12, [x0, #352]
-	WORD $0x4e25ccec // fmla v12.4s, v7.4s, v5.4s
-	WORD $0x3dc05807 // ldr q7, [x0, #352]
-	WORD $0x4e26cde7 // fmla v7.4s, v15.4s, v6.4s
-	WORD $0x3dc05c0f // ldr q15, [x0, #368]
-	WORD $0x4e23cdcf // fmla v15.4s, v14.4s, v3.4s
-	WORD $0x3dc05c0e // ldr q14, [x0, #368]
-	WORD $0x4e24cdae // fmla v14.4s, v13.4s, v4.4s
-	WORD $0x3dc05c0d // ldr q13, [x0, #368]
-	WORD $0x4e25cd8d // fmla v13.4s, v12.4s, v5.4s
-	WORD $0x3dc05c0c // ldr q12, [x0, #368]
-	WORD $0x4e26ccec // fmla v12.4s, v7.4s, v6.4s
-	WORD $0x3dc06007 // ldr q7, [x0, #384]
-	WORD $0x4e23cde7 // fmla v7.4s, v15.4s, v3.4s
-	WORD $0x3dc0600f // ldr q15, [x0, #384]
-	WORD $0x4e24cdcf // fmla v15.4s, v14.4s, v4.4s
-	WORD $0x3dc0600e // ldr q14, [x0, #384]
-	WORD $0x4e25cdae // fmla v14.4s, v13.4s, v5.4s
-	WORD $0x3dc0600d // ldr q13, [x0, #384]
-	WORD $0x4e26cd8d // fmla v13.4s, v12.4s, v6.4s
-	WORD $0x3dc0280c // ldr q12, [x0, #160]
-	WORD $0x4e23ccec // fmla v12.4s, v7.4s, v3.4s
-	WORD $0x3dc02807 // ldr q7, [x0, #160]
-	WORD $0x4e24cde7 // fmla v7.4s, v15.4s, v4.4s
-	WORD $0x3dc0280f // ldr q15, [x0, #160]
-	WORD $0x4e25cdcf // fmla v15.4s, v14.4s, v5.4s
-	WORD $0x3dc0280e // ldr q14, [x0, #160]
-	WORD $0x4e26cdae // fmla v14.4s, v13.4s, v6.4s
+	WORD $0x3dc12c0e // ldr q14, [x0, #1200]
+	WORD $0xad4a300d // ldp q13, q12, [x0, #320]
+	WORD $0x4e2ecc6d // fmla v13.4s, v3.4s, v14.4s
+	WORD $0x4e2ecc8c // fmla v12.4s, v4.4s, v14.4s
+	WORD $0xad4a3c07 // ldp q7, q15, [x0, #320]
+	WORD $0x4e2ecca7 // fmla v7.4s, v5.4s, v14.4s
+	WORD $0x4e2ecccf // fmla v15.4s, v6.4s, v14.4s
+	WORD $0xad4b400e // ldp q14, q16, [x0, #352]
+	WORD $0x4e2dcc6e // fmla v14.4s, v3.4s, v13.4s
+	WORD $0x4e2ccc90 // fmla v16.4s, v4.4s, v12.4s
+	WORD $0xad4b340c // ldp q12, q13, [x0, #352]
+	WORD $0x4e27ccac // fmla v12.4s, v5.4s, v7.4s
+	WORD $0x4e2fcccd // fmla v13.4s, v6.4s, v15.4s
+	WORD $0xad4c1c0f // ldp q15, q7, [x0, #384]
+	WORD $0x4e2ecc6f // fmla v15.4s, v3.4s, v14.4s
+	WORD $0x4e30cc87 // fmla v7.4s, v4.4s, v16.4s
+	WORD $0xad4c3810 // ldp q16, q14, [x0, #384]
+	WORD $0x4e2cccb0 // fmla v16.4s, v5.4s, v12.4s
+	WORD $0x4e2dccce // fmla v14.4s, v6.4s, v13.4s
+	WORD $0xad4d300d // ldp q13, q12, [x0, #416]
+	WORD $0x4e2fcc6d // fmla v13.4s, v3.4s, v15.4s
+	WORD $0x4e27cc8c // fmla v12.4s, v4.4s, v7.4s
+	WORD $0xad4d3c07 // ldp q7, q15, [x0, #416]
+	WORD $0x4e30cca7 // fmla v7.4s, v5.4s, v16.4s
+	WORD $0x4e2ecccf // fmla v15.4s, v6.4s, v14.4s
+	WORD $0xad4e400e // ldp q14, q16, [x0, #448]
+	WORD $0x4e2dcc6e // fmla v14.4s, v3.4s, v13.4s
+	WORD $0x4e2ccc90 // fmla v16.4s, v4.4s, v12.4s
+	WORD $0xad4e340c // ldp q12, q13, [x0, #448]
+	WORD $0x4e27ccac // fmla v12.4s, v5.4s, v7.4s
+	WORD $0x4e2fcccd // fmla v13.4s, v6.4s, v15.4s
 	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
-	WORD $0x4eab858c // add v12.4s, v12.4s, v11.4s
+	WORD $0x4eab85ce // add v14.4s, v14.4s, v11.4s
 	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
-	WORD $0x4eaa84e7 // add v7.4s, v7.4s, v10.4s
+	WORD $0x4eaa8610 // add v16.4s, v16.4s, v10.4s
 	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
-	WORD $0x4ea985ef // add v15.4s, v15.4s, v9.4s
+	WORD $0x4ea9858c // add v12.4s, v12.4s, v9.4s
 	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
-	WORD $0x4ea885ce // add v14.4s, v14.4s, v8.4s
+	WORD $0x4ea885ad // add v13.4s, v13.4s, v8.4s
 	ADD R12, R5, R11
-	WORD $0xad40216d // ldp q13, q8, [x11, #0]
-	WORD $0xad412969 // ldp q9, q10, [x11, #32]
-	WORD $0x6e2ddd8c // fmul v12.4s, v12.4s, v13.4s
-	WORD $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
-	WORD $0x6e29ddef // fmul v15.4s, v15.4s, v9.4s
-	WORD $0x6e2addce // fmul v14.4s, v14.4s, v10.4s
+	WORD $0xad401d6f // ldp q15, q7, [x11, #0]
+	WORD $0xad412568 // ldp q8, q9, [x11, #32]
+	WORD $0x6e2fddce // fmul v14.4s, v14.4s, v15.4s
+	WORD $0x6e27de10 // fmul v16.4s, v16.4s, v7.4s
+	WORD $0x6e28dd8c // fmul v12.4s, v12.4s, v8.4s
+	WORD $0x6e29ddad // fmul v13.4s, v13.4s, v9.4s
 	ADD R12, R8, R11
-	WORD $0xad001d6c // stp q12, q7, [x11, #0]
-	WORD $0xad01396f // stp q15, q14, [x11, #32]
+	WORD $0xad00416e // stp q14, q16, [x11, #0]
+	WORD $0xad01356c // stp q12, q13, [x11, #32]
 	ADD $64, R12, R12
 	CMP R10, R12
 	BLT prepare
@@ -18618,188 +20618,178 @@ prepared:
 	SUB $4, R10, R11
 	MOVD $0, R12
 	ADD R9, R6, R13
-	WORD $0x4d40c9ae // ld1r {v14.4s}, [x13]
+	WORD $0x4d40c9ad // ld1r {v13.4s}, [x13]
 	ADD R9, R7, R13
-	WORD $0x4d40c9af // ld1r {v15.4s}, [x13]
+	WORD $0x4d40c9ac // ld1r {v12.4s}, [x13]
 	ADD R11, R6, R13
-	WORD $0x4d40c9a7 // ld1r {v7.4s}, [x13]
+	WORD $0x4d40c9b0 // ld1r {v16.4s}, [x13]
 	ADD R11, R7, R11
-	WORD $0x4d40c96c // ld1r {v12.4s}, [x11]
-	WORD $0x3dc06402 // ldr q2, [x0, #400]
-	WORD $0x4ea7d5c7 // fsub v7.4s, v14.4s, v7.4s
-	WORD $0x4eacd5ec // fsub v12.4s, v15.4s, v12.4s
-	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
-	WORD $0x4e22f4e7 // fmax v7.4s, v7.4s, v2.4s
-	WORD $0x4e20d4e2 // fadd v2.4s, v7.4s, v0.4s
-	WORD $0x4ea0d44c // fsub v12.4s, v2.4s, v0.4s
-	WORD $0x4eacd4e7 // fsub v7.4s, v7.4s, v12.4s
-	WORD $0x3dc0500c // ldr q12, [x0, #320]
-	WORD $0x3dc0540f // ldr q15, [x0, #336]
-	WORD $0x4e27cd8f // fmla v15.4s, v12.4s, v7.4s
-	WORD $0x3dc0580c // ldr q12, [x0, #352]
-	WORD $0x4e27cdec // fmla v12.4s, v15.4s, v7.4s
-	WORD $0x3dc05c0f // ldr q15, [x0, #368]
-	WORD $0x4e27cd8f // fmla v15.4s, v12.4s, v7.4s
-	WORD $0x3dc0600c // ldr q12, [x0, #384]
-	WORD $0x4e27cdec // fmla v12.4s, v15.4s, v7.4s
-	WORD $0x3dc0280f // ldr q15, [x0, #160]
-	WORD $0x4e27cd8f // fmla v15.4s, v12.4s, v7.4s
+	WORD $0x4d40c96e // ld1r {v14.4s}, [x11]
+	WORD $0x3dc13002 // ldr q2, [x0, #1216]
+	WORD $0x4eb0d5b0 // fsub v16.4s, v13.4s, v16.4s
+	WORD $0x4eaed58e // fsub v14.4s, v12.4s, v14.4s
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e22f610 // fmax v16.4s, v16.4s, v2.4s
+	WORD $0x4e20d602 // fadd v2.4s, v16.4s, v0.4s
+	WORD $0x4ea0d44e // fsub v14.4s, v2.4s, v0.4s
+	WORD $0x4eaed610 // fsub v16.4s, v16.4s, v14.4s
+	WORD $0x3dc12c0e // ldr q14, [x0, #1200]
+	WORD $0x3dc1340c // ldr q12, [x0, #1232]
+	WORD $0x4e2ece0c // fmla v12.4s, v16.4s, v14.4s
+	WORD $0x3dc1380e // ldr q14, [x0, #1248]
+	WORD $0x4e2cce0e // fmla v14.4s, v16.4s, v12.4s
+	WORD $0x3dc13c0c // ldr q12, [x0, #1264]
+	WORD $0x4e2ece0c // fmla v12.4s, v16.4s, v14.4s
+	WORD $0x3dc1400e // ldr q14, [x0, #1280]
+	WORD $0x4e2cce0e // fmla v14.4s, v16.4s, v12.4s
+	WORD $0x3dc1140c // ldr q12, [x0, #1104]
+	WORD $0x4e2ece0c // fmla v12.4s, v16.4s, v14.4s
 	WORD $0x4f375442 // shl v2.4s, v2.4s, #23
-	WORD $0x4ea285ef // add v15.4s, v15.4s, v2.4s
+	WORD $0x4ea2858c // add v12.4s, v12.4s, v2.4s
 far:
 	ADD R12, R3, R11
-	WORD $0xad40096c // ldp q12, q2, [x11, #0]
-	WORD $0xad413967 // ldp q7, q14, [x11, #32]
+	WORD $0xad40096e // ldp q14, q2, [x11, #0]
+	WORD $0xad413570 // ldp q16, q13, [x11, #32]
 	ADD R12, R8, R11
-	WORD $0xad402961 // ldp q1, q10, [x11, #0]
-	WORD $0xad412169 // ldp q9, q8, [x11, #32]
-	WORD $0x6e2fdd8c // fmul v12.4s, v12.4s, v15.4s
-	WORD $0x6e2fdc42 // fmul v2.4s, v2.4s, v15.4s
-	WORD $0x6e2fdce7 // fmul v7.4s, v7.4s, v15.4s
-	WORD $0x6e2fddce // fmul v14.4s, v14.4s, v15.4s
-	WORD $0x6e21dd8c // fmul v12.4s, v12.4s, v1.4s
-	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
-	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
-	WORD $0x6e28ddce // fmul v14.4s, v14.4s, v8.4s
+	WORD $0xad402561 // ldp q1, q9, [x11, #0]
+	WORD $0xad411d68 // ldp q8, q7, [x11, #32]
+	WORD $0x6e2cddce // fmul v14.4s, v14.4s, v12.4s
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	WORD $0x6e2cde10 // fmul v16.4s, v16.4s, v12.4s
+	WORD $0x6e2cddad // fmul v13.4s, v13.4s, v12.4s
+	WORD $0x6e21ddce // fmul v14.4s, v14.4s, v1.4s
+	WORD $0x6e29dc42 // fmul v2.4s, v2.4s, v9.4s
+	WORD $0x6e28de10 // fmul v16.4s, v16.4s, v8.4s
+	WORD $0x6e27ddad // fmul v13.4s, v13.4s, v7.4s
 	ADD R12, R2, R11
-	WORD $0xad00096c // stp q12, q2, [x11, #0]
-	WORD $0xad013967 // stp q7, q14, [x11, #32]
+	WORD $0xad00096e // stp q14, q2, [x11, #0]
+	WORD $0xad013570 // stp q16, q13, [x11, #32]
 	ADD $64, R12, R12
 	CMP R10, R12
 	BLT far
 near:
 	MOVD R10, R12
 	ADD R9, R6, R11
-	WORD $0x4d40c96e // ld1r {v14.4s}, [x11]
+	WORD $0x4d40c96d // ld1r {v13.4s}, [x11]
 	ADD R9, R7, R11
-	WORD $0x4d40c967 // ld1r {v7.4s}, [x11]
+	WORD $0x4d40c970 // ld1r {v16.4s}, [x11]
 	ADD R12, R6, R11
-	WORD $0xad403162 // ldp q2, q12, [x11, #0]
-	WORD $0xad41216f // ldp q15, q8, [x11, #32]
+	WORD $0xad403962 // ldp q2, q14, [x11, #0]
+	WORD $0xad411d6c // ldp q12, q7, [x11, #32]
 	ADD R12, R7, R11
-	WORD $0xad402969 // ldp q9, q10, [x11, #0]
-	WORD $0xad413561 // ldp q1, q13, [x11, #32]
-	WORD $0x3dc0680b // ldr q11, [x0, #416]
-	WORD $0x4ea2d5c2 // fsub v2.4s, v14.4s, v2.4s
-	WORD $0x4eacd5cc // fsub v12.4s, v14.4s, v12.4s
-	WORD $0x4eafd5cf // fsub v15.4s, v14.4s, v15.4s
-	WORD $0x4ea8d5c8 // fsub v8.4s, v14.4s, v8.4s
-	WORD $0x4ea9d4e9 // fsub v9.4s, v7.4s, v9.4s
-	WORD $0x4eaad4ea // fsub v10.4s, v7.4s, v10.4s
-	WORD $0x4ea1d4e1 // fsub v1.4s, v7.4s, v1.4s
-	WORD $0x4eadd4ed // fsub v13.4s, v7.4s, v13.4s
-	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
-	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
-	WORD $0x4e21d5ef // fadd v15.4s, v15.4s, v1.4s
-	WORD $0x4e2dd508 // fadd v8.4s, v8.4s, v13.4s
-	WORD $0x4e2bf442 // fmax v2.4s, v2.4s, v11.4s
-	WORD $0x4e2bf58c // fmax v12.4s, v12.4s, v11.4s
-	WORD $0x4e2bf5ef // fmax v15.4s, v15.4s, v11.4s
-	WORD $0x4e2bf508 // fmax v8.4s, v8.4s, v11.4s
-	WORD $0x4e20d44b // fadd v11.4s, v2.4s, v0.4s
-	WORD $0x4e20d58d // fadd v13.4s, v12.4s, v0.4s
-	WORD $0x4e20d5e1 // fadd v1.4s, v15.4s, v0.4s
-	WORD $0x4e20d50a // fadd v10.4s, v8.4s, v0.4s
-	WORD $0x4ea0d569 // fsub v9.4s, v11.4s, v0.4s
-	WORD $0x4ea0d5a7 // fsub v7.4s, v13.4s, v0.4s
-	WORD $0x4ea0d42e // fsub v14.4s, v1.4s, v0.4s
-	WORD $0x4ea0d546 // fsub v6.4s, v10.4s, v0.4s
-	WORD $0x4ea9d442 // fsub v2.4s, v2.4s, v9.4s
-	WORD $0x4ea7d58c // fsub v12.4s, v12.4s, v7.4s
-	WORD $0x4eaed5ef // fsub v15.4s, v15.4s, v14.4s
-	WORD $0x4ea6d508 // fsub v8.4s, v8.4s, v6.4s
-	WORD $0x3dc05006 // ldr q6, [x0, #320]
-	WORD $0x3dc0540e // ldr q14, [x0, #336]
-	WORD $0x4e22ccce // fmla v14.4s, v6.4s, v2.4s
-	WORD $0x3dc05407 // ldr q7, [x0, #336]
-	WORD $0x4e2cccc7 // fmla v7.4s, v6.4s, v12.4s
-	WORD $0x3dc05409 // ldr q9, [x0, #336]
-	WORD $0x4e2fccc9 // fmla v9.4s, v6.4s, v15.4s
-	WORD $0x3dc05405 // ldr q5, [x0, #336]
-	WORD $0x4e28ccc5 // fmla v5.4s, v6.4s, v8.4s
-	WORD $0x3dc05806 // ldr q6, [x0, #352]
-	WORD $0x4e22cdc6 // fmla v6.4s, v14.4s, v2.4s
-	WORD $0x3dc0580e // ldr q14, [x0, #352]
-	WORD $0x4e2cccee // fmla v14.4s, v7.4s, v12.4s
-	WORD $0x3dc05807 // ldr q7, [x0, #352]
-	WORD $0x4e2fcd27 // fmla v7.4s, v9.4s, v15.4s
-	WORD $0x3dc05809 // ldr q9, [x0, #352]
-	WORD $0x4e28cca9 // fmla v9.4s, v5.4s, v8.4s
-	WORD $0x3dc05c05 // ldr q5, [x0, #368]
-	WORD $0x4e22ccc5 // fmla v5.4s, v6.4s, v2.4s
-	WORD $0x3dc05c06 // ldr q6, [x0, #368]
-	WORD $0x4e2ccdc6 // fmla v6.4s, v14.4s, v12.4s
-	WORD $0x3dc05c0e // ldr q14, [x0, #368]
-	WORD $0x4e2fccee // fmla v14.4s, v7.4s, v15.4s
-	WORD $0x3dc05c07 // ldr q7, [x0, #368]
-	WORD $0x4e28cd27 // fmla v7.4s, v9.4s, v8.4s
-	WORD $0x3dc06009 // ldr q9, [x0, #384]
-	WORD $0x4e22cca9 // fmla v9.4s, v5.4s, v2.4s
-	WORD $0x3dc06005 // ldr q5, [x0, #384]
-	WORD $0x4e2cccc5 // fmla v5.4s, v6.4s, v12.4s
-	WORD $0x3dc06006 // ldr q6, [x0, #384]
-	WORD $0x4e2fcdc6 // fmla v6.4s, v14.4s, v15.4s
-	WORD $0x3dc0600e // ldr q14, [x0, #384]
-	WORD $0x4e28ccee // fmla v14.4s, v7.4s, v8.4s
-	WORD $0x3dc02807 // ldr q7, [x0, #160]
-	WORD $0x4e22cd27 // fmla v7.4s, v9.4s, v2.4s
-	WORD $0x3dc02809 // ldr q9, [x0, #160]
-	WORD $0x4e2ccca9 // fmla v9.4s, v5.4s, v12.4s
-	WORD $0x3dc02805 // ldr q5, [x0, #160]
-	WORD $0x4e2fccc5 // fmla v5.4s, v6.4s, v15.4s
-	WORD $0x3dc02806 // ldr q6, [x0, #160]
-	WORD $0x4e28cdc6 // fmla v6.4s, v14.4s, v8.4s
-	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
-	WORD $0x4eab84e7 // add v7.4s, v7.4s, v11.4s
-	WORD $0x4f3755ad // shl v13.4s, v13.4s, #23
-	WORD $0x4ead8529 // add v9.4s, v9.4s, v13.4s
-	WORD $0x4f375421 // shl v1.4s, v1.4s, #23
-	WORD $0x4ea184a5 // add v5.4s, v5.4s, v1.4s
+	WORD $0xad402568 // ldp q8, q9, [x11, #0]
+	WORD $0xad413d61 // ldp q1, q15, [x11, #32]
+	WORD $0x3dc1440a // ldr q10, [x0, #1296]
+	WORD $0x4ea2d5a2 // fsub v2.4s, v13.4s, v2.4s
+	WORD $0x4eaed5ae // fsub v14.4s, v13.4s, v14.4s
+	WORD $0x4eacd5ac // fsub v12.4s, v13.4s, v12.4s
+	WORD $0x4ea7d5a7 // fsub v7.4s, v13.4s, v7.4s
+	WORD $0x4ea8d608 // fsub v8.4s, v16.4s, v8.4s
+	WORD $0x4ea9d609 // fsub v9.4s, v16.4s, v9.4s
+	WORD $0x4ea1d601 // fsub v1.4s, v16.4s, v1.4s
+	WORD $0x4eafd60f // fsub v15.4s, v16.4s, v15.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	WORD $0x4e21d58c // fadd v12.4s, v12.4s, v1.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	WORD $0x4e2af442 // fmax v2.4s, v2.4s, v10.4s
+	WORD $0x4e2af5ce // fmax v14.4s, v14.4s, v10.4s
+	WORD $0x4e2af58c // fmax v12.4s, v12.4s, v10.4s
+	WORD $0x4e2af4e7 // fmax v7.4s, v7.4s, v10.4s
+	WORD $0x4e20d44a // fadd v10.4s, v2.4s, v0.4s
+	WORD $0x4e20d5cf // fadd v15.4s, v14.4s, v0.4s
+	WORD $0x4e20d581 // fadd v1.4s, v12.4s, v0.4s
+	WORD $0x4e20d4e9 // fadd v9.4s, v7.4s, v0.4s
+	WORD $0x4ea0d548 // fsub v8.4s, v10.4s, v0.4s
+	WORD $0x4ea0d5f0 // fsub v16.4s, v15.4s, v0.4s
+	WORD $0x4ea0d42d // fsub v13.4s, v1.4s, v0.4s
+	WORD $0x4ea0d52b // fsub v11.4s, v9.4s, v0.4s
+	WORD $0x4ea8d442 // fsub v2.4s, v2.4s, v8.4s
+	WORD $0x4eb0d5ce // fsub v14.4s, v14.4s, v16.4s
+	WORD $0x4eadd58c // fsub v12.4s, v12.4s, v13.4s
+	WORD $0x4eabd4e7 // fsub v7.4s, v7.4s, v11.4s
+	WORD $0x3dc12c0b // ldr q11, [x0, #1200]
+	WORD $0xad4a400d // ldp q13, q16, [x0, #320]
+	WORD $0x4e2bcc4d // fmla v13.4s, v2.4s, v11.4s
+	WORD $0x4e2bcdd0 // fmla v16.4s, v14.4s, v11.4s
+	WORD $0xad4a1808 // ldp q8, q6, [x0, #320]
+	WORD $0x4e2bcd88 // fmla v8.4s, v12.4s, v11.4s
+	WORD $0x4e2bcce6 // fmla v6.4s, v7.4s, v11.4s
+	WORD $0xad4b140b // ldp q11, q5, [x0, #352]
+	WORD $0x4e2dcc4b // fmla v11.4s, v2.4s, v13.4s
+	WORD $0x4e30cdc5 // fmla v5.4s, v14.4s, v16.4s
+	WORD $0xad4b3410 // ldp q16, q13, [x0, #352]
+	WORD $0x4e28cd90 // fmla v16.4s, v12.4s, v8.4s
+	WORD $0x4e26cced // fmla v13.4s, v7.4s, v6.4s
+	WORD $0xad4c2006 // ldp q6, q8, [x0, #384]
+	WORD $0x4e2bcc46 // fmla v6.4s, v2.4s, v11.4s
+	WORD $0x4e25cdc8 // fmla v8.4s, v14.4s, v5.4s
+	WORD $0xad4c2c05 // ldp q5, q11, [x0, #384]
+	WORD $0x4e30cd85 // fmla v5.4s, v12.4s, v16.4s
+	WORD $0x4e2dcceb // fmla v11.4s, v7.4s, v13.4s
+	WORD $0xad4d400d // ldp q13, q16, [x0, #416]
+	WORD $0x4e26cc4d // fmla v13.4s, v2.4s, v6.4s
+	WORD $0x4e28cdd0 // fmla v16.4s, v14.4s, v8.4s
+	WORD $0xad4d1808 // ldp q8, q6, [x0, #416]
+	WORD $0x4e25cd88 // fmla v8.4s, v12.4s, v5.4s
+	WORD $0x4e2bcce6 // fmla v6.4s, v7.4s, v11.4s
+	WORD $0xad4e140b // ldp q11, q5, [x0, #448]
+	WORD $0x4e2dcc4b // fmla v11.4s, v2.4s, v13.4s
+	WORD $0x4e30cdc5 // fmla v5.4s, v14.4s, v16.4s
+	WORD $0xad4e3410 // ldp q16, q13, [x0, #448]
+	WORD $0x4e28cd90 // fmla v16.4s, v12.4s, v8.4s
+	WORD $0x4e26cced // fmla v13.4s, v7.4s, v6.4s
 	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
-	WORD $0x4eaa84c6 // add v6.4s, v6.4s, v10.4s
+	WORD $0x4eaa856b // add v11.4s, v11.4s, v10.4s
+	WORD $0x4f3755ef // shl v15.4s, v15.4s, #23
+	WORD $0x4eaf84a5 // add v5.4s, v5.4s, v15.4s
+	WORD $0x4f375421 // shl v1.4s, v1.4s, #23
+	WORD $0x4ea18610 // add v16.4s, v16.4s, v1.4s
+	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
+	WORD $0x4ea985ad // add v13.4s, v13.4s, v9.4s
 	SUB R12, R9, R11
 	LSR $2, R11, R11
-	WORD $0x4e040d6e // dup v14.4s, w11
-	WORD $0x3dc06c0a // ldr q10, [x0, #432]
-	WORD $0x4eaa3dc1 // cmge v1.4s, v14.4s, v10.4s
-	WORD $0x4eaa35ca // cmgt v10.4s, v14.4s, v10.4s
-	WORD $0x3dc0700a // ldr q10, [x0, #448]
-	WORD $0x4eaa3dcd // cmge v13.4s, v14.4s, v10.4s
-	WORD $0x4eaa35ca // cmgt v10.4s, v14.4s, v10.4s
-	WORD $0x3dc0740a // ldr q10, [x0, #464]
-	WORD $0x4eaa3dcb // cmge v11.4s, v14.4s, v10.4s
-	WORD $0x4eaa35ca // cmgt v10.4s, v14.4s, v10.4s
-	WORD $0x3dc0780a // ldr q10, [x0, #480]
-	WORD $0x4eaa3dc8 // cmge v8.4s, v14.4s, v10.4s
-	WORD $0x4eaa35ca // cmgt v10.4s, v14.4s, v10.4s
+	WORD $0x4e040d66 // dup v6.4s, w11
+	WORD $0x3dc14808 // ldr q8, [x0, #1312]
+	WORD $0x4ea83cc9 // cmge v9.4s, v6.4s, v8.4s
+	WORD $0x4ea834c8 // cmgt v8.4s, v6.4s, v8.4s
+	WORD $0x3dc14c08 // ldr q8, [x0, #1328]
+	WORD $0x4ea83cc1 // cmge v1.4s, v6.4s, v8.4s
+	WORD $0x4ea834c8 // cmgt v8.4s, v6.4s, v8.4s
+	WORD $0x3dc15008 // ldr q8, [x0, #1344]
+	WORD $0x4ea83ccf // cmge v15.4s, v6.4s, v8.4s
+	WORD $0x4ea834c8 // cmgt v8.4s, v6.4s, v8.4s
+	WORD $0x3dc15408 // ldr q8, [x0, #1360]
+	WORD $0x4ea83cca // cmge v10.4s, v6.4s, v8.4s
+	WORD $0x4ea834c8 // cmgt v8.4s, v6.4s, v8.4s
 	ADD R12, R3, R11
-	WORD $0xad40396a // ldp q10, q14, [x11, #0]
-	WORD $0xad41316f // ldp q15, q12, [x11, #32]
+	WORD $0xad401968 // ldp q8, q6, [x11, #0]
+	WORD $0xad413167 // ldp q7, q12, [x11, #32]
 	ADD R12, R5, R11
-	WORD $0xad401162 // ldp q2, q4, [x11, #0]
-	WORD $0xad414163 // ldp q3, q16, [x11, #32]
-	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
-	WORD $0x6e2edd29 // fmul v9.4s, v9.4s, v14.4s
-	WORD $0x6e2fdca5 // fmul v5.4s, v5.4s, v15.4s
-	WORD $0x6e2cdcc6 // fmul v6.4s, v6.4s, v12.4s
-	WORD $0x6e22dce7 // fmul v7.4s, v7.4s, v2.4s
-	WORD $0x6e24dd29 // fmul v9.4s, v9.4s, v4.4s
-	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
-	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
-	WORD $0x4e211ce7 // and v7.16b, v7.16b, v1.16b
-	WORD $0x4e2d1d29 // and v9.16b, v9.16b, v13.16b
-	WORD $0x4e2b1ca5 // and v5.16b, v5.16b, v11.16b
-	WORD $0x4e281cc6 // and v6.16b, v6.16b, v8.16b
+	WORD $0xad40096e // ldp q14, q2, [x11, #0]
+	WORD $0xad410d64 // ldp q4, q3, [x11, #32]
+	WORD $0x6e28dd6b // fmul v11.4s, v11.4s, v8.4s
+	WORD $0x6e26dca5 // fmul v5.4s, v5.4s, v6.4s
+	WORD $0x6e27de10 // fmul v16.4s, v16.4s, v7.4s
+	WORD $0x6e2cddad // fmul v13.4s, v13.4s, v12.4s
+	WORD $0x6e2edd6b // fmul v11.4s, v11.4s, v14.4s
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	WORD $0x6e24de10 // fmul v16.4s, v16.4s, v4.4s
+	WORD $0x6e23ddad // fmul v13.4s, v13.4s, v3.4s
+	WORD $0x4e291d6b // and v11.16b, v11.16b, v9.16b
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
+	WORD $0x4e2f1e10 // and v16.16b, v16.16b, v15.16b
+	WORD $0x4e2a1dad // and v13.16b, v13.16b, v10.16b
 	ADD R12, R2, R11
-	WORD $0xad002567 // stp q7, q9, [x11, #0]
-	WORD $0xad011965 // stp q5, q6, [x11, #32]
+	WORD $0xad00156b // stp q11, q5, [x11, #0]
+	WORD $0xad013570 // stp q16, q13, [x11, #32]
 	ADD R12, R2, R11
-	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
-	WORD $0x6f00e409 // movi v9.2d, #0
-	WORD $0x6f00e407 // movi v7.2d, #0
-	WORD $0xad021566 // stp q6, q5, [x11, #64]
-	WORD $0xad031d69 // stp q9, q7, [x11, #96]
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0xad02416d // stp q13, q16, [x11, #64]
+	WORD $0xad032d65 // stp q5, q11, [x11, #96]
 	ADD R4, R2, R2
 	ADD R4, R3, R3
 	ADD $4, R9, R9
@@ -18822,7 +20812,7 @@ TEXT ·ssdDecayGradNeon(SB), NOSPLIT, $0-96
 	MOVD hi+48(FP), R10
 	MOVD lo+56(FP), R11
 	MOVD right+72(FP), R12
-	WORD $0x3dc00c00 // ldr q0, [x0, #48]
+	WORD $0x3dc10c00 // ldr q0, [x0, #1072]
 	SUB $1, R9, R9
 	MUL R9, R5, R13
 	ADD R13, R1, R1
@@ -18852,7 +20842,7 @@ prepare:
 	ADD R13, R11, R15
 	WORD $0xad4021e7 // ldp q7, q8, [x15, #0]
 	WORD $0xad4129e9 // ldp q9, q10, [x15, #32]
-	WORD $0x3dc0640b // ldr q11, [x0, #400]
+	WORD $0x3dc1300b // ldr q11, [x0, #1216]
 	WORD $0x4ea3d423 // fsub v3.4s, v1.4s, v3.4s
 	WORD $0x4ea4d424 // fsub v4.4s, v1.4s, v4.4s
 	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
@@ -18881,66 +20871,56 @@ prepare:
 	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
 	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
 	WORD $0x4eaed4c6 // fsub v6.4s, v6.4s, v14.4s
-	WORD $0x3dc0500e // ldr q14, [x0, #320]
-	WORD $0x3dc0540d // ldr q13, [x0, #336]
-	WORD $0x4e23cdcd // fmla v13.4s, v14.4s, v3.4s
-	WORD $0x3dc0540c // ldr q12, [x0, #336]
-	WORD $0x4e24cdcc // fmla v12.4s, v14.4s, v4.4s
-	WORD $0x3dc05407 // ldr q7, [x0, #336]
-	WORD $0x4e25cdc7 // fmla v7.4s, v14.4s, v5.4s
-	WORD $0x3dc0540f // ldr q15, [x0, #336]
-	WORD $0x4e26cdcf // fmla v15.4s, v14.4s, v6.4s
-	WORD $0x3dc0580e // ldr q14, [x0, #352]
-	WORD $0x4e23cdae // fmla v14.4s, v13.4s, v3.4s
-	WORD $0x3dc0580d // ldr q13, [x0, #352]
-	WORD $0x4e24cd8d // fmla v13.4s, v12.4s, v4.4s
-	WORD $0x3dc0580c // ldr q12, [x0, #352]
-	WORD $0x4e25ccec // fmla v12.4s, v7.4s, v5.4s
-	WORD $0x3dc05807 // ldr q7, [x0, #352]
-	WORD $0x4e26cde7 // fmla v7.4s, v15.4s, v6.4s
-	WORD $0x3dc05c0f // ldr q15, [x0, #368]
-	WORD $0x4e23cdcf // fmla v15.4s, v14.4s, v3.4s
-	WORD $0x3dc05c0e // ldr q14, [x0, #368]
-	WORD $0x4e24cdae // fmla v14.4s, v13.4s, v4.4s
-	WORD $0x3dc05c0d // ldr q13, [x0, #368]
-	WORD $0x4e25cd8d // fmla v13.4s, v12.4s, v5.4s
-	WORD $0x3dc05c0c // ldr q12, [x0, #368]
-	WORD $0x4e26ccec // fmla v12.4s, v7.4s, v6.4s
-	WORD $0x3dc06007 // ldr q7, [x0, #384]
-	WORD $0x4e23cde7 // fmla v7.4s, v15.4s, v3.4s
-	WORD $0x3dc0600f // ldr q15, [x0, #384]
-	WORD $0x4e24cdcf // fmla v15.4s, v14.4s, v4.4s
-	WORD $0x3dc0600e // ldr q14, [x0, #384]
-	WORD $0x4e25cdae // fmla v14.4s, v13.4s, v5.4s
-	WORD $0x3dc0600d // ldr q13, [x0, #384]
-	WORD $0x4e26cd8d // fmla v13.4s, v12.4s, v6.4s
-	WORD $0x3dc0280c // ldr q12, [x0, #160]
-	WORD $0x4e23ccec // fmla v12.4s, v7.4s, v3.4s
-	WORD $0x3dc02807 // ldr q7, [x0, #160]
-	WORD $0x4e24cde7 // fmla v7.4s, v15.4s, v4.4s
-	WORD $0x3dc0280f // ldr q15, [x0, #160]
-	WORD $0x4e25cdcf // fmla v15.4s, v14.4s, v5.4s
-	WORD $0x3dc0280e // ldr q14, [x0, #160]
-	WORD $0x4e26cdae // fmla v14.4s, v13.4s, v6.4s
+	WORD $0x3dc12c0e // ldr q14, [x0, #1200]
+	WORD $0xad4a300d // ldp q13, q12, [x0, #320]
+	WORD $0x4e2ecc6d // fmla v13.4s, v3.4s, v14.4s
+	WORD $0x4e2ecc8c // fmla v12.4s, v4.4s, v14.4s
+	WORD $0xad4a3c07 // ldp q7, q15, [x0, #320]
+	WORD $0x4e2ecca7 // fmla v7.4s, v5.4s, v14.4s
+	WORD $0x4e2ecccf // fmla v15.4s, v6.4s, v14.4s
+	WORD $0xad4b400e // ldp q14, q16, [x0, #352]
+	WORD $0x4e2dcc6e // fmla v14.4s, v3.4s, v13.4s
+	WORD $0x4e2ccc90 // fmla v16.4s, v4.4s, v12.4s
+	WORD $0xad4b340c // ldp q12, q13, [x0, #352]
+	WORD $0x4e27ccac // fmla v12.4s, v5.4s, v7.4s
+	WORD $0x4e2fcccd // fmla v13.4s, v6.4s, v15.4s
+	WORD $0xad4c1c0f // ldp q15, q7, [x0, #384]
+	WORD $0x4e2ecc6f // fmla v15.4s, v3.4s, v14.4s
+	WORD $0x4e30cc87 // fmla v7.4s, v4.4s, v16.4s
+	WORD $0xad4c3810 // ldp q16, q14, [x0, #384]
+	WORD $0x4e2cccb0 // fmla v16.4s, v5.4s, v12.4s
+	WORD $0x4e2dccce // fmla v14.4s, v6.4s, v13.4s
+	WORD $0xad4d300d // ldp q13, q12, [x0, #416]
+	WORD $0x4e2fcc6d // fmla v13.4s, v3.4s, v15.4s
+	WORD $0x4e27cc8c // fmla v12.4s, v4.4s, v7.4s
+	WORD $0xad4d3c07 // ldp q7, q15, [x0, #416]
+	WORD $0x4e30cca7 // fmla v7.4s, v5.4s, v16.4s
+	WORD $0x4e2ecccf // fmla v15.4s, v6.4s, v14.4s
+	WORD $0xad4e400e // ldp q14, q16, [x0, #448]
+	WORD $0x4e2dcc6e // fmla v14.4s, v3.4s, v13.4s
+	WORD $0x4e2ccc90 // fmla v16.4s, v4.4s, v12.4s
+	WORD $0xad4e340c // ldp q12, q13, [x0, #448]
+	WORD $0x4e27ccac // fmla v12.4s, v5.4s, v7.4s
+	WORD $0x4e2fcccd // fmla v13.4s, v6.4s, v15.4s
 	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
-	WORD $0x4eab858c // add v12.4s, v12.4s, v11.4s
+	WORD $0x4eab85ce // add v14.4s, v14.4s, v11.4s
 	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
-	WORD $0x4eaa84e7 // add v7.4s, v7.4s, v10.4s
+	WORD $0x4eaa8610 // add v16.4s, v16.4s, v10.4s
 	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
-	WORD $0x4ea985ef // add v15.4s, v15.4s, v9.4s
+	WORD $0x4ea9858c // add v12.4s, v12.4s, v9.4s
 	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
-	WORD $0x4ea885ce // add v14.4s, v14.4s, v8.4s
+	WORD $0x4ea885ad // add v13.4s, v13.4s, v8.4s
 	ADD R13, R12, R15
-	WORD $0xad001dec // stp q12, q7, [x15, #0]
-	WORD $0xad0139ef // stp q15, q14, [x15, #32]
+	WORD $0xad0041ee // stp q14, q16, [x15, #0]
+	WORD $0xad0135ec // stp q12, q13, [x15, #32]
 	ADD $64, R13, R13
 	CMP R14, R13
 	BLT prepare
 prepared:
-	WORD $0x6f00e40e // movi v14.2d, #0
-	WORD $0x6f00e40f // movi v15.2d, #0
-	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
 	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
 	LSR $6, R9, R14
 	LSL $6, R14, R14
 	CBZ R14, near
@@ -18951,90 +20931,90 @@ prepared:
 	ADD R9, R11, R19
 	WORD $0x4d40ca61 // ld1r {v1.4s}, [x19]
 	ADD R15, R10, R19
-	WORD $0x4d40ca6d // ld1r {v13.4s}, [x19]
+	WORD $0x4d40ca6f // ld1r {v15.4s}, [x19]
 	ADD R15, R11, R15
-	WORD $0x4d40c9e8 // ld1r {v8.4s}, [x15]
-	WORD $0x3dc06409 // ldr q9, [x0, #400]
-	WORD $0x4eadd44d // fsub v13.4s, v2.4s, v13.4s
-	WORD $0x4ea8d428 // fsub v8.4s, v1.4s, v8.4s
-	WORD $0x4e28d5ad // fadd v13.4s, v13.4s, v8.4s
-	WORD $0x4e29f5ad // fmax v13.4s, v13.4s, v9.4s
-	WORD $0x4e20d5a9 // fadd v9.4s, v13.4s, v0.4s
-	WORD $0x4ea0d528 // fsub v8.4s, v9.4s, v0.4s
-	WORD $0x4ea8d5ad // fsub v13.4s, v13.4s, v8.4s
-	WORD $0x3dc05008 // ldr q8, [x0, #320]
-	WORD $0x3dc05401 // ldr q1, [x0, #336]
-	WORD $0x4e2dcd01 // fmla v1.4s, v8.4s, v13.4s
-	WORD $0x3dc05808 // ldr q8, [x0, #352]
-	WORD $0x4e2dcc28 // fmla v8.4s, v1.4s, v13.4s
-	WORD $0x3dc05c01 // ldr q1, [x0, #368]
-	WORD $0x4e2dcd01 // fmla v1.4s, v8.4s, v13.4s
-	WORD $0x3dc06008 // ldr q8, [x0, #384]
-	WORD $0x4e2dcc28 // fmla v8.4s, v1.4s, v13.4s
-	WORD $0x3dc02801 // ldr q1, [x0, #160]
-	WORD $0x4e2dcd01 // fmla v1.4s, v8.4s, v13.4s
-	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
-	WORD $0x4ea98421 // add v1.4s, v1.4s, v9.4s
+	WORD $0x4d40c9e7 // ld1r {v7.4s}, [x15]
+	WORD $0x3dc13008 // ldr q8, [x0, #1216]
+	WORD $0x4eafd44f // fsub v15.4s, v2.4s, v15.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
+	WORD $0x4e28f5ef // fmax v15.4s, v15.4s, v8.4s
+	WORD $0x4e20d5e8 // fadd v8.4s, v15.4s, v0.4s
+	WORD $0x4ea0d507 // fsub v7.4s, v8.4s, v0.4s
+	WORD $0x4ea7d5ef // fsub v15.4s, v15.4s, v7.4s
+	WORD $0x3dc12c07 // ldr q7, [x0, #1200]
+	WORD $0x3dc13401 // ldr q1, [x0, #1232]
+	WORD $0x4e27cde1 // fmla v1.4s, v15.4s, v7.4s
+	WORD $0x3dc13807 // ldr q7, [x0, #1248]
+	WORD $0x4e21cde7 // fmla v7.4s, v15.4s, v1.4s
+	WORD $0x3dc13c01 // ldr q1, [x0, #1264]
+	WORD $0x4e27cde1 // fmla v1.4s, v15.4s, v7.4s
+	WORD $0x3dc14007 // ldr q7, [x0, #1280]
+	WORD $0x4e21cde7 // fmla v7.4s, v15.4s, v1.4s
+	WORD $0x3dc11401 // ldr q1, [x0, #1104]
+	WORD $0x4e27cde1 // fmla v1.4s, v15.4s, v7.4s
+	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
+	WORD $0x4ea88421 // add v1.4s, v1.4s, v8.4s
 far:
 	ADD R13, R12, R15
-	WORD $0xad4025e8 // ldp q8, q9, [x15, #0]
-	WORD $0xad4109ed // ldp q13, q2, [x15, #32]
+	WORD $0xad4021e7 // ldp q7, q8, [x15, #0]
+	WORD $0xad4109ef // ldp q15, q2, [x15, #32]
+	WORD $0x6e21dce7 // fmul v7.4s, v7.4s, v1.4s
 	WORD $0x6e21dd08 // fmul v8.4s, v8.4s, v1.4s
-	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
-	WORD $0x6e21ddad // fmul v13.4s, v13.4s, v1.4s
+	WORD $0x6e21ddef // fmul v15.4s, v15.4s, v1.4s
 	WORD $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
 	ADD R13, R2, R15
-	WORD $0xad402dea // ldp q10, q11, [x15, #0]
-	WORD $0xad4115e6 // ldp q6, q5, [x15, #32]
+	WORD $0xad4029e9 // ldp q9, q10, [x15, #0]
+	WORD $0xad4119eb // ldp q11, q6, [x15, #32]
 	ADD R13, R4, R15
-	WORD $0xad400de4 // ldp q4, q3, [x15, #0]
-	WORD $0xad4145f0 // ldp q16, q17, [x15, #32]
+	WORD $0xad4011e5 // ldp q5, q4, [x15, #0]
+	WORD $0xad4145e3 // ldp q3, q17, [x15, #32]
 	ADD R13, R6, R15
 	WORD $0xad404df2 // ldp q18, q19, [x15, #0]
 	WORD $0xad4155f4 // ldp q20, q21, [x15, #32]
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
 	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
 	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
 	WORD $0x6e24dd4a // fmul v10.4s, v10.4s, v4.4s
-	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
-	WORD $0x6e29dc63 // fmul v3.4s, v3.4s, v9.4s
-	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2fdc63 // fmul v3.4s, v3.4s, v15.4s
+	WORD $0x6e2bddef // fmul v15.4s, v15.4s, v11.4s
 	WORD $0x6e23dd6b // fmul v11.4s, v11.4s, v3.4s
-	WORD $0x6e33dd29 // fmul v9.4s, v9.4s, v19.4s
-	WORD $0x6e2dde10 // fmul v16.4s, v16.4s, v13.4s
-	WORD $0x6e26ddad // fmul v13.4s, v13.4s, v6.4s
-	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
-	WORD $0x6e34ddad // fmul v13.4s, v13.4s, v20.4s
+	WORD $0x6e34ddef // fmul v15.4s, v15.4s, v20.4s
 	WORD $0x6e22de31 // fmul v17.4s, v17.4s, v2.4s
-	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
-	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x6e26dc42 // fmul v2.4s, v2.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
 	WORD $0x6e35dc42 // fmul v2.4s, v2.4s, v21.4s
 	ADD R13, R1, R15
-	WORD $0xad0025e8 // stp q8, q9, [x15, #0]
-	WORD $0xad0109ed // stp q13, q2, [x15, #32]
+	WORD $0xad0021e7 // stp q7, q8, [x15, #0]
+	WORD $0xad0109ef // stp q15, q2, [x15, #32]
 	ADD R13, R3, R15
-	WORD $0xad4035e2 // ldp q2, q13, [x15, #0]
-	WORD $0xad4121e9 // ldp q9, q8, [x15, #32]
-	WORD $0x4e24ce42 // fmla v2.4s, v18.4s, v4.4s
-	WORD $0x4e23ce6d // fmla v13.4s, v19.4s, v3.4s
-	WORD $0x4e30ce89 // fmla v9.4s, v20.4s, v16.4s
-	WORD $0x4e31cea8 // fmla v8.4s, v21.4s, v17.4s
+	WORD $0xad403de2 // ldp q2, q15, [x15, #0]
+	WORD $0xad411de8 // ldp q8, q7, [x15, #32]
+	WORD $0x4e25ce42 // fmla v2.4s, v18.4s, v5.4s
+	WORD $0x4e24ce6f // fmla v15.4s, v19.4s, v4.4s
+	WORD $0x4e23ce88 // fmla v8.4s, v20.4s, v3.4s
+	WORD $0x4e31cea7 // fmla v7.4s, v21.4s, v17.4s
 	ADD R13, R3, R15
-	WORD $0xad0035e2 // stp q2, q13, [x15, #0]
-	WORD $0xad0121e9 // stp q9, q8, [x15, #32]
+	WORD $0xad003de2 // stp q2, q15, [x15, #0]
+	WORD $0xad011de8 // stp q8, q7, [x15, #32]
 	ADD R13, R7, R15
-	WORD $0xad4025e8 // ldp q8, q9, [x15, #0]
-	WORD $0xad4109ed // ldp q13, q2, [x15, #32]
+	WORD $0xad4021e7 // ldp q7, q8, [x15, #0]
+	WORD $0xad4109ef // ldp q15, q2, [x15, #32]
+	WORD $0x4e29d4e7 // fadd v7.4s, v7.4s, v9.4s
 	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
-	WORD $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
-	WORD $0x4e26d5ad // fadd v13.4s, v13.4s, v6.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e2bd5ef // fadd v15.4s, v15.4s, v11.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
 	ADD R13, R7, R15
-	WORD $0xad0025e8 // stp q8, q9, [x15, #0]
-	WORD $0xad0109ed // stp q13, q2, [x15, #32]
-	WORD $0x4e28ce4e // fmla v14.4s, v18.4s, v8.4s
-	WORD $0x4e29ce6f // fmla v15.4s, v19.4s, v9.4s
-	WORD $0x4e2dce87 // fmla v7.4s, v20.4s, v13.4s
-	WORD $0x4e22ceac // fmla v12.4s, v21.4s, v2.4s
+	WORD $0xad0021e7 // stp q7, q8, [x15, #0]
+	WORD $0xad0109ef // stp q15, q2, [x15, #32]
+	WORD $0x4e27ce4d // fmla v13.4s, v18.4s, v7.4s
+	WORD $0x4e28ce6c // fmla v12.4s, v19.4s, v8.4s
+	WORD $0x4e2fce90 // fmla v16.4s, v20.4s, v15.4s
+	WORD $0x4e22ceae // fmla v14.4s, v21.4s, v2.4s
 	ADD $64, R13, R13
 	CMP R14, R13
 	BLT far
@@ -19043,188 +21023,178 @@ near:
 	ADD R9, R10, R15
 	WORD $0x4d40c9e2 // ld1r {v2.4s}, [x15]
 	ADD R9, R11, R15
-	WORD $0x4d40c9ed // ld1r {v13.4s}, [x15]
+	WORD $0x4d40c9ef // ld1r {v15.4s}, [x15]
 	ADD R13, R10, R15
-	WORD $0xad4021e9 // ldp q9, q8, [x15, #0]
+	WORD $0xad401de8 // ldp q8, q7, [x15, #0]
 	WORD $0xad4151f5 // ldp q21, q20, [x15, #32]
 	ADD R13, R11, R15
 	WORD $0xad4049f3 // ldp q19, q18, [x15, #0]
-	WORD $0xad4115e1 // ldp q1, q5, [x15, #32]
-	WORD $0x3dc06806 // ldr q6, [x0, #416]
-	WORD $0x4ea9d449 // fsub v9.4s, v2.4s, v9.4s
+	WORD $0xad4119e1 // ldp q1, q6, [x15, #32]
+	WORD $0x3dc1440b // ldr q11, [x0, #1296]
 	WORD $0x4ea8d448 // fsub v8.4s, v2.4s, v8.4s
+	WORD $0x4ea7d447 // fsub v7.4s, v2.4s, v7.4s
 	WORD $0x4eb5d455 // fsub v21.4s, v2.4s, v21.4s
 	WORD $0x4eb4d454 // fsub v20.4s, v2.4s, v20.4s
-	WORD $0x4eb3d5b3 // fsub v19.4s, v13.4s, v19.4s
-	WORD $0x4eb2d5b2 // fsub v18.4s, v13.4s, v18.4s
-	WORD $0x4ea1d5a1 // fsub v1.4s, v13.4s, v1.4s
-	WORD $0x4ea5d5a5 // fsub v5.4s, v13.4s, v5.4s
-	WORD $0x4e33d529 // fadd v9.4s, v9.4s, v19.4s
-	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	WORD $0x4eb3d5f3 // fsub v19.4s, v15.4s, v19.4s
+	WORD $0x4eb2d5f2 // fsub v18.4s, v15.4s, v18.4s
+	WORD $0x4ea1d5e1 // fsub v1.4s, v15.4s, v1.4s
+	WORD $0x4ea6d5e6 // fsub v6.4s, v15.4s, v6.4s
+	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
+	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
 	WORD $0x4e21d6b5 // fadd v21.4s, v21.4s, v1.4s
-	WORD $0x4e25d694 // fadd v20.4s, v20.4s, v5.4s
-	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
-	WORD $0x4e26f508 // fmax v8.4s, v8.4s, v6.4s
-	WORD $0x4e26f6b5 // fmax v21.4s, v21.4s, v6.4s
-	WORD $0x4e26f694 // fmax v20.4s, v20.4s, v6.4s
-	WORD $0x4e20d526 // fadd v6.4s, v9.4s, v0.4s
-	WORD $0x4e20d505 // fadd v5.4s, v8.4s, v0.4s
+	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	WORD $0x4e2bf508 // fmax v8.4s, v8.4s, v11.4s
+	WORD $0x4e2bf4e7 // fmax v7.4s, v7.4s, v11.4s
+	WORD $0x4e2bf6b5 // fmax v21.4s, v21.4s, v11.4s
+	WORD $0x4e2bf694 // fmax v20.4s, v20.4s, v11.4s
+	WORD $0x4e20d50b // fadd v11.4s, v8.4s, v0.4s
+	WORD $0x4e20d4e6 // fadd v6.4s, v7.4s, v0.4s
 	WORD $0x4e20d6a1 // fadd v1.4s, v21.4s, v0.4s
 	WORD $0x4e20d692 // fadd v18.4s, v20.4s, v0.4s
-	WORD $0x4ea0d4d3 // fsub v19.4s, v6.4s, v0.4s
-	WORD $0x4ea0d4ad // fsub v13.4s, v5.4s, v0.4s
+	WORD $0x4ea0d573 // fsub v19.4s, v11.4s, v0.4s
+	WORD $0x4ea0d4cf // fsub v15.4s, v6.4s, v0.4s
 	WORD $0x4ea0d422 // fsub v2.4s, v1.4s, v0.4s
-	WORD $0x4ea0d64b // fsub v11.4s, v18.4s, v0.4s
-	WORD $0x4eb3d529 // fsub v9.4s, v9.4s, v19.4s
-	WORD $0x4eadd508 // fsub v8.4s, v8.4s, v13.4s
+	WORD $0x4ea0d64a // fsub v10.4s, v18.4s, v0.4s
+	WORD $0x4eb3d508 // fsub v8.4s, v8.4s, v19.4s
+	WORD $0x4eafd4e7 // fsub v7.4s, v7.4s, v15.4s
 	WORD $0x4ea2d6b5 // fsub v21.4s, v21.4s, v2.4s
-	WORD $0x4eabd694 // fsub v20.4s, v20.4s, v11.4s
-	WORD $0x3dc0500b // ldr q11, [x0, #320]
-	WORD $0x3dc05402 // ldr q2, [x0, #336]
-	WORD $0x4e29cd62 // fmla v2.4s, v11.4s, v9.4s
-	WORD $0x3dc0540d // ldr q13, [x0, #336]
-	WORD $0x4e28cd6d // fmla v13.4s, v11.4s, v8.4s
-	WORD $0x3dc05413 // ldr q19, [x0, #336]
-	WORD $0x4e35cd73 // fmla v19.4s, v11.4s, v21.4s
-	WORD $0x3dc0540a // ldr q10, [x0, #336]
-	WORD $0x4e34cd6a // fmla v10.4s, v11.4s, v20.4s
-	WORD $0x3dc0580b // ldr q11, [x0, #352]
-	WORD $0x4e29cc4b // fmla v11.4s, v2.4s, v9.4s
-	WORD $0x3dc05802 // ldr q2, [x0, #352]
-	WORD $0x4e28cda2 // fmla v2.4s, v13.4s, v8.4s
-	WORD $0x3dc0580d // ldr q13, [x0, #352]
-	WORD $0x4e35ce6d // fmla v13.4s, v19.4s, v21.4s
-	WORD $0x3dc05813 // ldr q19, [x0, #352]
-	WORD $0x4e34cd53 // fmla v19.4s, v10.4s, v20.4s
-	WORD $0x3dc05c0a // ldr q10, [x0, #368]
-	WORD $0x4e29cd6a // fmla v10.4s, v11.4s, v9.4s
-	WORD $0x3dc05c0b // ldr q11, [x0, #368]
-	WORD $0x4e28cc4b // fmla v11.4s, v2.4s, v8.4s
-	WORD $0x3dc05c02 // ldr q2, [x0, #368]
-	WORD $0x4e35cda2 // fmla v2.4s, v13.4s, v21.4s
-	WORD $0x3dc05c0d // ldr q13, [x0, #368]
-	WORD $0x4e34ce6d // fmla v13.4s, v19.4s, v20.4s
-	WORD $0x3dc06013 // ldr q19, [x0, #384]
-	WORD $0x4e29cd53 // fmla v19.4s, v10.4s, v9.4s
-	WORD $0x3dc0600a // ldr q10, [x0, #384]
-	WORD $0x4e28cd6a // fmla v10.4s, v11.4s, v8.4s
-	WORD $0x3dc0600b // ldr q11, [x0, #384]
-	WORD $0x4e35cc4b // fmla v11.4s, v2.4s, v21.4s
-	WORD $0x3dc06002 // ldr q2, [x0, #384]
-	WORD $0x4e34cda2 // fmla v2.4s, v13.4s, v20.4s
-	WORD $0x3dc0280d // ldr q13, [x0, #160]
-	WORD $0x4e29ce6d // fmla v13.4s, v19.4s, v9.4s
-	WORD $0x3dc02813 // ldr q19, [x0, #160]
-	WORD $0x4e28cd53 // fmla v19.4s, v10.4s, v8.4s
-	WORD $0x3dc0280a // ldr q10, [x0, #160]
-	WORD $0x4e35cd6a // fmla v10.4s, v11.4s, v21.4s
-	WORD $0x3dc0280b // ldr q11, [x0, #160]
-	WORD $0x4e34cc4b // fmla v11.4s, v2.4s, v20.4s
+	WORD $0x4eaad694 // fsub v20.4s, v20.4s, v10.4s
+	WORD $0x3dc12c0a // ldr q10, [x0, #1200]
+	WORD $0xad4a3c02 // ldp q2, q15, [x0, #320]
+	WORD $0x4e2acd02 // fmla v2.4s, v8.4s, v10.4s
+	WORD $0x4e2accef // fmla v15.4s, v7.4s, v10.4s
+	WORD $0xad4a2413 // ldp q19, q9, [x0, #320]
+	WORD $0x4e2aceb3 // fmla v19.4s, v21.4s, v10.4s
+	WORD $0x4e2ace89 // fmla v9.4s, v20.4s, v10.4s
+	WORD $0xad4b440a // ldp q10, q17, [x0, #352]
+	WORD $0x4e22cd0a // fmla v10.4s, v8.4s, v2.4s
+	WORD $0x4e2fccf1 // fmla v17.4s, v7.4s, v15.4s
+	WORD $0xad4b080f // ldp q15, q2, [x0, #352]
+	WORD $0x4e33ceaf // fmla v15.4s, v21.4s, v19.4s
+	WORD $0x4e29ce82 // fmla v2.4s, v20.4s, v9.4s
+	WORD $0xad4c4c09 // ldp q9, q19, [x0, #384]
+	WORD $0x4e2acd09 // fmla v9.4s, v8.4s, v10.4s
+	WORD $0x4e31ccf3 // fmla v19.4s, v7.4s, v17.4s
+	WORD $0xad4c2811 // ldp q17, q10, [x0, #384]
+	WORD $0x4e2fceb1 // fmla v17.4s, v21.4s, v15.4s
+	WORD $0x4e22ce8a // fmla v10.4s, v20.4s, v2.4s
+	WORD $0xad4d3c02 // ldp q2, q15, [x0, #416]
+	WORD $0x4e29cd02 // fmla v2.4s, v8.4s, v9.4s
+	WORD $0x4e33ccef // fmla v15.4s, v7.4s, v19.4s
+	WORD $0xad4d2413 // ldp q19, q9, [x0, #416]
+	WORD $0x4e31ceb3 // fmla v19.4s, v21.4s, v17.4s
+	WORD $0x4e2ace89 // fmla v9.4s, v20.4s, v10.4s
+	WORD $0xad4e440a // ldp q10, q17, [x0, #448]
+	WORD $0x4e22cd0a // fmla v10.4s, v8.4s, v2.4s
+	WORD $0x4e2fccf1 // fmla v17.4s, v7.4s, v15.4s
+	WORD $0xad4e080f // ldp q15, q2, [x0, #448]
+	WORD $0x4e33ceaf // fmla v15.4s, v21.4s, v19.4s
+	WORD $0x4e29ce82 // fmla v2.4s, v20.4s, v9.4s
+	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
+	WORD $0x4eab854a // add v10.4s, v10.4s, v11.4s
 	WORD $0x4f3754c6 // shl v6.4s, v6.4s, #23
-	WORD $0x4ea685ad // add v13.4s, v13.4s, v6.4s
-	WORD $0x4f3754a5 // shl v5.4s, v5.4s, #23
-	WORD $0x4ea58673 // add v19.4s, v19.4s, v5.4s
+	WORD $0x4ea68631 // add v17.4s, v17.4s, v6.4s
 	WORD $0x4f375421 // shl v1.4s, v1.4s, #23
-	WORD $0x4ea1854a // add v10.4s, v10.4s, v1.4s
+	WORD $0x4ea185ef // add v15.4s, v15.4s, v1.4s
 	WORD $0x4f375652 // shl v18.4s, v18.4s, #23
-	WORD $0x4eb2856b // add v11.4s, v11.4s, v18.4s
+	WORD $0x4eb28442 // add v2.4s, v2.4s, v18.4s
 	SUB R13, R9, R15
 	LSR $2, R15, R15
-	WORD $0x4e040de2 // dup v2.4s, w15
-	WORD $0x3dc06c12 // ldr q18, [x0, #432]
-	WORD $0x4eb23c41 // cmge v1.4s, v2.4s, v18.4s
-	WORD $0x4eb23452 // cmgt v18.4s, v2.4s, v18.4s
-	WORD $0x3dc07005 // ldr q5, [x0, #448]
-	WORD $0x4ea53c46 // cmge v6.4s, v2.4s, v5.4s
-	WORD $0x4ea53445 // cmgt v5.4s, v2.4s, v5.4s
-	WORD $0x3dc07414 // ldr q20, [x0, #464]
-	WORD $0x4eb43c55 // cmge v21.4s, v2.4s, v20.4s
-	WORD $0x4eb43454 // cmgt v20.4s, v2.4s, v20.4s
-	WORD $0x3dc07808 // ldr q8, [x0, #480]
-	WORD $0x4ea83c49 // cmge v9.4s, v2.4s, v8.4s
-	WORD $0x4ea83448 // cmgt v8.4s, v2.4s, v8.4s
+	WORD $0x4e040de9 // dup v9.4s, w15
+	WORD $0x3dc14813 // ldr q19, [x0, #1312]
+	WORD $0x4eb33d32 // cmge v18.4s, v9.4s, v19.4s
+	WORD $0x4eb33533 // cmgt v19.4s, v9.4s, v19.4s
+	WORD $0x3dc14c01 // ldr q1, [x0, #1328]
+	WORD $0x4ea13d26 // cmge v6.4s, v9.4s, v1.4s
+	WORD $0x4ea13521 // cmgt v1.4s, v9.4s, v1.4s
+	WORD $0x3dc1500b // ldr q11, [x0, #1344]
+	WORD $0x4eab3d34 // cmge v20.4s, v9.4s, v11.4s
+	WORD $0x4eab352b // cmgt v11.4s, v9.4s, v11.4s
+	WORD $0x3dc15415 // ldr q21, [x0, #1360]
+	WORD $0x4eb53d27 // cmge v7.4s, v9.4s, v21.4s
+	WORD $0x4eb53535 // cmgt v21.4s, v9.4s, v21.4s
 	ADD R13, R2, R15
-	WORD $0xad4045e2 // ldp q2, q17, [x15, #0]
-	WORD $0xad410df0 // ldp q16, q3, [x15, #32]
+	WORD $0xad4021e9 // ldp q9, q8, [x15, #0]
+	WORD $0xad4111e3 // ldp q3, q4, [x15, #32]
 	ADD R13, R4, R15
-	WORD $0xad4059e4 // ldp q4, q22, [x15, #0]
+	WORD $0xad4059e5 // ldp q5, q22, [x15, #0]
 	WORD $0xad4161f7 // ldp q23, q24, [x15, #32]
 	ADD R13, R6, R15
 	WORD $0xad4069f9 // ldp q25, q26, [x15, #0]
 	WORD $0xad4171fb // ldp q27, q28, [x15, #32]
-	WORD $0x6e2ddc84 // fmul v4.4s, v4.4s, v13.4s
-	WORD $0x6e22ddad // fmul v13.4s, v13.4s, v2.4s
-	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
-	WORD $0x4e211c84 // and v4.16b, v4.16b, v1.16b
-	WORD $0x4e211dad // and v13.16b, v13.16b, v1.16b
-	WORD $0x4e211c42 // and v2.16b, v2.16b, v1.16b
-	WORD $0x6e39ddad // fmul v13.4s, v13.4s, v25.4s
-	WORD $0x6e33ded6 // fmul v22.4s, v22.4s, v19.4s
-	WORD $0x6e31de73 // fmul v19.4s, v19.4s, v17.4s
-	WORD $0x6e36de31 // fmul v17.4s, v17.4s, v22.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	WORD $0x4e321ca5 // and v5.16b, v5.16b, v18.16b
+	WORD $0x4e321d4a // and v10.16b, v10.16b, v18.16b
+	WORD $0x4e321d29 // and v9.16b, v9.16b, v18.16b
+	WORD $0x6e39dd4a // fmul v10.4s, v10.4s, v25.4s
+	WORD $0x6e31ded6 // fmul v22.4s, v22.4s, v17.4s
+	WORD $0x6e28de31 // fmul v17.4s, v17.4s, v8.4s
+	WORD $0x6e36dd08 // fmul v8.4s, v8.4s, v22.4s
 	WORD $0x4e261ed6 // and v22.16b, v22.16b, v6.16b
-	WORD $0x4e261e73 // and v19.16b, v19.16b, v6.16b
 	WORD $0x4e261e31 // and v17.16b, v17.16b, v6.16b
-	WORD $0x6e3ade73 // fmul v19.4s, v19.4s, v26.4s
-	WORD $0x6e2adef7 // fmul v23.4s, v23.4s, v10.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x6e37de10 // fmul v16.4s, v16.4s, v23.4s
-	WORD $0x4e351ef7 // and v23.16b, v23.16b, v21.16b
-	WORD $0x4e351d4a // and v10.16b, v10.16b, v21.16b
-	WORD $0x4e351e10 // and v16.16b, v16.16b, v21.16b
-	WORD $0x6e3bdd4a // fmul v10.4s, v10.4s, v27.4s
-	WORD $0x6e2bdf18 // fmul v24.4s, v24.4s, v11.4s
-	WORD $0x6e23dd6b // fmul v11.4s, v11.4s, v3.4s
-	WORD $0x6e38dc63 // fmul v3.4s, v3.4s, v24.4s
-	WORD $0x4e291f18 // and v24.16b, v24.16b, v9.16b
-	WORD $0x4e291d6b // and v11.16b, v11.16b, v9.16b
-	WORD $0x4e291c63 // and v3.16b, v3.16b, v9.16b
-	WORD $0x6e3cdd6b // fmul v11.4s, v11.4s, v28.4s
+	WORD $0x4e261d08 // and v8.16b, v8.16b, v6.16b
+	WORD $0x6e3ade31 // fmul v17.4s, v17.4s, v26.4s
+	WORD $0x6e2fdef7 // fmul v23.4s, v23.4s, v15.4s
+	WORD $0x6e23ddef // fmul v15.4s, v15.4s, v3.4s
+	WORD $0x6e37dc63 // fmul v3.4s, v3.4s, v23.4s
+	WORD $0x4e341ef7 // and v23.16b, v23.16b, v20.16b
+	WORD $0x4e341def // and v15.16b, v15.16b, v20.16b
+	WORD $0x4e341c63 // and v3.16b, v3.16b, v20.16b
+	WORD $0x6e3bddef // fmul v15.4s, v15.4s, v27.4s
+	WORD $0x6e22df18 // fmul v24.4s, v24.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e271f18 // and v24.16b, v24.16b, v7.16b
+	WORD $0x4e271c42 // and v2.16b, v2.16b, v7.16b
+	WORD $0x4e271c84 // and v4.16b, v4.16b, v7.16b
+	WORD $0x6e3cdc42 // fmul v2.4s, v2.4s, v28.4s
 	ADD R13, R1, R15
-	WORD $0xad004ded // stp q13, q19, [x15, #0]
-	WORD $0xad012dea // stp q10, q11, [x15, #32]
+	WORD $0xad0045ea // stp q10, q17, [x15, #0]
+	WORD $0xad0109ef // stp q15, q2, [x15, #32]
 	ADD R13, R3, R15
-	WORD $0xad4029eb // ldp q11, q10, [x15, #0]
-	WORD $0xad4135f3 // ldp q19, q13, [x15, #32]
-	WORD $0x4e24cf2b // fmla v11.4s, v25.4s, v4.4s
-	WORD $0x4e36cf4a // fmla v10.4s, v26.4s, v22.4s
-	WORD $0x4e37cf73 // fmla v19.4s, v27.4s, v23.4s
-	WORD $0x4e38cf8d // fmla v13.4s, v28.4s, v24.4s
+	WORD $0xad403de2 // ldp q2, q15, [x15, #0]
+	WORD $0xad4129f1 // ldp q17, q10, [x15, #32]
+	WORD $0x4e25cf22 // fmla v2.4s, v25.4s, v5.4s
+	WORD $0x4e36cf4f // fmla v15.4s, v26.4s, v22.4s
+	WORD $0x4e37cf71 // fmla v17.4s, v27.4s, v23.4s
+	WORD $0x4e38cf8a // fmla v10.4s, v28.4s, v24.4s
 	ADD R13, R3, R15
-	WORD $0xad0029eb // stp q11, q10, [x15, #0]
-	WORD $0xad0135f3 // stp q19, q13, [x15, #32]
+	WORD $0xad003de2 // stp q2, q15, [x15, #0]
+	WORD $0xad0129f1 // stp q17, q10, [x15, #32]
 	ADD R13, R7, R15
-	WORD $0xad404ded // ldp q13, q19, [x15, #0]
-	WORD $0xad412dea // ldp q10, q11, [x15, #32]
-	WORD $0x4e22d5ad // fadd v13.4s, v13.4s, v2.4s
-	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
-	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
-	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0xad4045ea // ldp q10, q17, [x15, #0]
+	WORD $0xad4109ef // ldp q15, q2, [x15, #32]
+	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
+	WORD $0x4e28d631 // fadd v17.4s, v17.4s, v8.4s
+	WORD $0x4e23d5ef // fadd v15.4s, v15.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
 	ADD R13, R7, R15
-	WORD $0xad004ded // stp q13, q19, [x15, #0]
-	WORD $0xad012dea // stp q10, q11, [x15, #32]
-	WORD $0x4e321dad // and v13.16b, v13.16b, v18.16b
-	WORD $0x4e2dcf2e // fmla v14.4s, v25.4s, v13.4s
-	WORD $0x4e251e73 // and v19.16b, v19.16b, v5.16b
-	WORD $0x4e33cf4f // fmla v15.4s, v26.4s, v19.4s
-	WORD $0x4e341d4a // and v10.16b, v10.16b, v20.16b
-	WORD $0x4e2acf67 // fmla v7.4s, v27.4s, v10.4s
-	WORD $0x4e281d6b // and v11.16b, v11.16b, v8.16b
-	WORD $0x4e2bcf8c // fmla v12.4s, v28.4s, v11.4s
+	WORD $0xad0045ea // stp q10, q17, [x15, #0]
+	WORD $0xad0109ef // stp q15, q2, [x15, #32]
+	WORD $0x4e331d4a // and v10.16b, v10.16b, v19.16b
+	WORD $0x4e2acf2d // fmla v13.4s, v25.4s, v10.4s
+	WORD $0x4e211e31 // and v17.16b, v17.16b, v1.16b
+	WORD $0x4e31cf4c // fmla v12.4s, v26.4s, v17.4s
+	WORD $0x4e2b1def // and v15.16b, v15.16b, v11.16b
+	WORD $0x4e2fcf70 // fmla v16.4s, v27.4s, v15.4s
+	WORD $0x4e351c42 // and v2.16b, v2.16b, v21.16b
+	WORD $0x4e22cf8e // fmla v14.4s, v28.4s, v2.4s
 	ADD R13, R1, R15
-	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	WORD $0x6f00e411 // movi v17.2d, #0
 	WORD $0x6f00e40a // movi v10.2d, #0
-	WORD $0x6f00e413 // movi v19.2d, #0
-	WORD $0x6f00e40d // movi v13.2d, #0
-	WORD $0xad0229eb // stp q11, q10, [x15, #64]
-	WORD $0xad0335f3 // stp q19, q13, [x15, #96]
+	WORD $0xad023de2 // stp q2, q15, [x15, #64]
+	WORD $0xad0329f1 // stp q17, q10, [x15, #96]
 	ADD R9, R8, R14
-	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
-	WORD $0x4e2cd5ef // fadd v15.4s, v15.4s, v12.4s
-	WORD $0x4e2fd5ce // fadd v14.4s, v14.4s, v15.4s
-	WORD $0x6e2ed5ce // faddp v14.4s, v14.4s, v14.4s
-	WORD $0x6e2ed5ce // faddp v14.4s, v14.4s, v14.4s
-	WORD $0xbd0001ce // str s14, [x14, #0]
+	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x6e2dd5ad // faddp v13.4s, v13.4s, v13.4s
+	WORD $0x6e2dd5ad // faddp v13.4s, v13.4s, v13.4s
+	WORD $0xbd0001cd // str s13, [x14, #0]
 	SUB R5, R1, R1
 	SUB R5, R2, R2
 	SUB R5, R3, R3
@@ -19423,7 +21393,7 @@ block:
 // func gatedSumsNeon(n int, v, s, y, z, w, do *float32) (squares, products float64): 25 vector registers, 8 general
 TEXT ·gatedSumsNeon(SB), NOSPLIT, $0-72
 	MOVD $·neonConsts(SB), R0
-	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc10000 // ldr q0, [x0, #1024]
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
 	WORD $0x6f00e403 // movi v3.2d, #0
@@ -19441,12 +21411,12 @@ TEXT ·gatedSumsNeon(SB), NOSPLIT, $0-72
 	MOVD do+48(FP), R7
 loop:
 	WORD $0xad4028a9 // ldp q9, q10, [x5, #0]
-	WORD $0x3dc0300b // ldr q11, [x0, #192]
+	WORD $0x3dc11c0b // ldr q11, [x0, #1136]
 	WORD $0x4eab1d2b // orr v11.16b, v9.16b, v11.16b
-	WORD $0x3dc0300c // ldr q12, [x0, #192]
+	WORD $0x3dc11c0c // ldr q12, [x0, #1136]
 	WORD $0x4eac1d4c // orr v12.16b, v10.16b, v12.16b
-	WORD $0x3dc0080d // ldr q13, [x0, #32]
-	WORD $0x3dc00c0e // ldr q14, [x0, #48]
+	WORD $0x3dc1080d // ldr q13, [x0, #1056]
+	WORD $0x3dc10c0e // ldr q14, [x0, #1072]
 	WORD $0x4e2df56b // fmax v11.4s, v11.4s, v13.4s
 	WORD $0x4e2df58c // fmax v12.4s, v12.4s, v13.4s
 	WORD $0x4eae1dcd // mov v13.16b, v14.16b
@@ -19461,36 +21431,31 @@ loop:
 	WORD $0x4fa0522c // fmls v12.4s, v17.4s, v0.s[1]
 	WORD $0x4f805a0b // fmls v11.4s, v16.4s, v0.s[2]
 	WORD $0x4f805a2c // fmls v12.4s, v17.4s, v0.s[2]
-	WORD $0x3dc0100e // ldr q14, [x0, #64]
-	WORD $0x3dc01412 // ldr q18, [x0, #80]
-	WORD $0x4e2bcdd2 // fmla v18.4s, v14.4s, v11.4s
-	WORD $0x3dc01413 // ldr q19, [x0, #80]
-	WORD $0x4e2ccdd3 // fmla v19.4s, v14.4s, v12.4s
-	WORD $0x3dc0180e // ldr q14, [x0, #96]
-	WORD $0x4e2bce4e // fmla v14.4s, v18.4s, v11.4s
-	WORD $0x3dc01812 // ldr q18, [x0, #96]
-	WORD $0x4e2cce72 // fmla v18.4s, v19.4s, v12.4s
-	WORD $0x3dc01c13 // ldr q19, [x0, #112]
-	WORD $0x4e2bcdd3 // fmla v19.4s, v14.4s, v11.4s
-	WORD $0x3dc01c0e // ldr q14, [x0, #112]
-	WORD $0x4e2cce4e // fmla v14.4s, v18.4s, v12.4s
-	WORD $0x3dc02012 // ldr q18, [x0, #128]
-	WORD $0x4e2bce72 // fmla v18.4s, v19.4s, v11.4s
-	WORD $0x3dc02013 // ldr q19, [x0, #128]
-	WORD $0x4e2ccdd3 // fmla v19.4s, v14.4s, v12.4s
-	WORD $0x3dc0240e // ldr q14, [x0, #144]
-	WORD $0x4e2bce4e // fmla v14.4s, v18.4s, v11.4s
-	WORD $0x3dc02412 // ldr q18, [x0, #144]
-	WORD $0x4e2cce72 // fmla v18.4s, v19.4s, v12.4s
+	WORD $0x3dc1100e // ldr q14, [x0, #1088]
+	WORD $0xad404c12 // ldp q18, q19, [x0, #0]
+	WORD $0x4e2ecd72 // fmla v18.4s, v11.4s, v14.4s
+	WORD $0x4e2ecd93 // fmla v19.4s, v12.4s, v14.4s
+	WORD $0xad41500e // ldp q14, q20, [x0, #32]
+	WORD $0x4e32cd6e // fmla v14.4s, v11.4s, v18.4s
+	WORD $0x4e33cd94 // fmla v20.4s, v12.4s, v19.4s
+	WORD $0xad424813 // ldp q19, q18, [x0, #64]
+	WORD $0x4e2ecd73 // fmla v19.4s, v11.4s, v14.4s
+	WORD $0x4e34cd92 // fmla v18.4s, v12.4s, v20.4s
+	WORD $0xad433814 // ldp q20, q14, [x0, #96]
+	WORD $0x4e33cd74 // fmla v20.4s, v11.4s, v19.4s
+	WORD $0x4e32cd8e // fmla v14.4s, v12.4s, v18.4s
+	WORD $0xad444c12 // ldp q18, q19, [x0, #128]
+	WORD $0x4e34cd72 // fmla v18.4s, v11.4s, v20.4s
+	WORD $0x4e2ecd93 // fmla v19.4s, v12.4s, v14.4s
 	WORD $0x6e2bdd70 // fmul v16.4s, v11.4s, v11.4s
-	WORD $0x4e30cdcb // fmla v11.4s, v14.4s, v16.4s
-	WORD $0x3dc0280e // ldr q14, [x0, #160]
-	WORD $0x4e2bd5ce // fadd v14.4s, v14.4s, v11.4s
+	WORD $0x4e30ce4b // fmla v11.4s, v18.4s, v16.4s
+	WORD $0x3dc11412 // ldr q18, [x0, #1104]
+	WORD $0x4e2bd652 // fadd v18.4s, v18.4s, v11.4s
 	WORD $0x6e2cdd91 // fmul v17.4s, v12.4s, v12.4s
-	WORD $0x4e31ce4c // fmla v12.4s, v18.4s, v17.4s
-	WORD $0x3dc02812 // ldr q18, [x0, #160]
-	WORD $0x4e2cd652 // fadd v18.4s, v18.4s, v12.4s
-	WORD $0x3dc02c0c // ldr q12, [x0, #176]
+	WORD $0x4e31ce6c // fmla v12.4s, v19.4s, v17.4s
+	WORD $0x3dc11413 // ldr q19, [x0, #1104]
+	WORD $0x4e2cd673 // fadd v19.4s, v19.4s, v12.4s
+	WORD $0x3dc1180c // ldr q12, [x0, #1120]
 	WORD $0x4f3f05b1 // sshr v17.4s, v13.4s, #1
 	WORD $0x6eb185ad // sub v13.4s, v13.4s, v17.4s
 	WORD $0x4f3f05eb // sshr v11.4s, v15.4s, #1
@@ -19503,39 +21468,39 @@ loop:
 	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
 	WORD $0x4f3755ad // shl v13.4s, v13.4s, #23
 	WORD $0x4f3755ef // shl v15.4s, v15.4s, #23
-	WORD $0x6e31ddcc // fmul v12.4s, v14.4s, v17.4s
-	WORD $0x6e2bde53 // fmul v19.4s, v18.4s, v11.4s
+	WORD $0x6e31de4c // fmul v12.4s, v18.4s, v17.4s
+	WORD $0x6e2bde6e // fmul v14.4s, v19.4s, v11.4s
 	WORD $0x6e2ddd8c // fmul v12.4s, v12.4s, v13.4s
-	WORD $0x6e2fde73 // fmul v19.4s, v19.4s, v15.4s
-	WORD $0x3dc02810 // ldr q16, [x0, #160]
-	WORD $0x4e30d58c // fadd v12.4s, v12.4s, v16.4s
-	WORD $0x3dc02810 // ldr q16, [x0, #160]
-	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
-	WORD $0x3dc02810 // ldr q16, [x0, #160]
-	WORD $0x4f210534 // sshr v20.4s, v9.4s, #31
-	WORD $0x4eb41e95 // mov v21.16b, v20.16b
-	WORD $0x6e701dd5 // bsl v21.16b, v14.16b, v16.16b
-	WORD $0x4f21054e // sshr v14.4s, v10.4s, #31
-	WORD $0x4eae1dd6 // mov v22.16b, v14.16b
-	WORD $0x6e701e56 // bsl v22.16b, v18.16b, v16.16b
-	WORD $0x4ea1d990 // frecpe v16.4s, v12.4s
-	WORD $0x4ea1da72 // frecpe v18.4s, v19.4s
-	WORD $0x4e30fd97 // frecps v23.4s, v12.4s, v16.4s
-	WORD $0x4e32fe78 // frecps v24.4s, v19.4s, v18.4s
-	WORD $0x6e37de10 // fmul v16.4s, v16.4s, v23.4s
-	WORD $0x6e38de52 // fmul v18.4s, v18.4s, v24.4s
-	WORD $0x4e30fd97 // frecps v23.4s, v12.4s, v16.4s
-	WORD $0x4e32fe78 // frecps v24.4s, v19.4s, v18.4s
-	WORD $0x6e37de10 // fmul v16.4s, v16.4s, v23.4s
-	WORD $0x6e38de52 // fmul v18.4s, v18.4s, v24.4s
-	WORD $0x6e35de15 // fmul v21.4s, v16.4s, v21.4s
-	WORD $0x6e36de56 // fmul v22.4s, v18.4s, v22.4s
+	WORD $0x6e2fddce // fmul v14.4s, v14.4s, v15.4s
+	WORD $0x3dc11414 // ldr q20, [x0, #1104]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x3dc11414 // ldr q20, [x0, #1104]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x3dc11414 // ldr q20, [x0, #1104]
+	WORD $0x4f210530 // sshr v16.4s, v9.4s, #31
+	WORD $0x4eb01e15 // mov v21.16b, v16.16b
+	WORD $0x6e741e55 // bsl v21.16b, v18.16b, v20.16b
+	WORD $0x4f210552 // sshr v18.4s, v10.4s, #31
+	WORD $0x4eb21e56 // mov v22.16b, v18.16b
+	WORD $0x6e741e76 // bsl v22.16b, v19.16b, v20.16b
+	WORD $0x4ea1d994 // frecpe v20.4s, v12.4s
+	WORD $0x4ea1d9d3 // frecpe v19.4s, v14.4s
+	WORD $0x4e34fd97 // frecps v23.4s, v12.4s, v20.4s
+	WORD $0x4e33fdd8 // frecps v24.4s, v14.4s, v19.4s
+	WORD $0x6e37de94 // fmul v20.4s, v20.4s, v23.4s
+	WORD $0x6e38de73 // fmul v19.4s, v19.4s, v24.4s
+	WORD $0x4e34fd97 // frecps v23.4s, v12.4s, v20.4s
+	WORD $0x4e33fdd8 // frecps v24.4s, v14.4s, v19.4s
+	WORD $0x6e37de94 // fmul v20.4s, v20.4s, v23.4s
+	WORD $0x6e38de73 // fmul v19.4s, v19.4s, v24.4s
+	WORD $0x6e35de95 // fmul v21.4s, v20.4s, v21.4s
+	WORD $0x6e36de76 // fmul v22.4s, v19.4s, v22.4s
 	WORD $0x6e31deb8 // fmul v24.4s, v21.4s, v17.4s
 	WORD $0x6e2bdecb // fmul v11.4s, v22.4s, v11.4s
 	WORD $0x6e2ddf18 // fmul v24.4s, v24.4s, v13.4s
 	WORD $0x6e2fdd6b // fmul v11.4s, v11.4s, v15.4s
-	WORD $0x6eb41f15 // bit v21.16b, v24.16b, v20.16b
-	WORD $0x6eae1d76 // bit v22.16b, v11.16b, v14.16b
+	WORD $0x6eb01f15 // bit v21.16b, v24.16b, v16.16b
+	WORD $0x6eb21d76 // bit v22.16b, v11.16b, v18.16b
 	WORD $0xad005875 // stp q21, q22, [x3, #0]
 	WORD $0x6e35dd29 // fmul v9.4s, v9.4s, v21.4s
 	WORD $0x6e36dd4a // fmul v10.4s, v10.4s, v22.4s
@@ -19544,26 +21509,26 @@ loop:
 	WORD $0x6e38dd4a // fmul v10.4s, v10.4s, v24.4s
 	WORD $0xad002849 // stp q9, q10, [x2, #0]
 	WORD $0xad402cd8 // ldp q24, q11, [x6, #0]
-	WORD $0xad4038f6 // ldp q22, q14, [x7, #0]
+	WORD $0xad4048f6 // ldp q22, q18, [x7, #0]
 	WORD $0x6e36df18 // fmul v24.4s, v24.4s, v22.4s
-	WORD $0x6e2edd6b // fmul v11.4s, v11.4s, v14.4s
-	WORD $0x0e61792e // fcvtl v14.2d, v9.2s
+	WORD $0x6e32dd6b // fmul v11.4s, v11.4s, v18.4s
+	WORD $0x0e617932 // fcvtl v18.2d, v9.2s
 	WORD $0x0e617936 // fcvtl v22.2d, v9.2s
 	WORD $0x4e617935 // fcvtl2 v21.2d, v9.4s
-	WORD $0x4e617934 // fcvtl2 v20.2d, v9.4s
-	WORD $0x4e76cdc1 // fmla v1.2d, v14.2d, v22.2d
-	WORD $0x4e74cea2 // fmla v2.2d, v21.2d, v20.2d
-	WORD $0x0e617954 // fcvtl v20.2d, v10.2s
+	WORD $0x4e617930 // fcvtl2 v16.2d, v9.4s
+	WORD $0x4e76ce41 // fmla v1.2d, v18.2d, v22.2d
+	WORD $0x4e70cea2 // fmla v2.2d, v21.2d, v16.2d
+	WORD $0x0e617950 // fcvtl v16.2d, v10.2s
 	WORD $0x0e617955 // fcvtl v21.2d, v10.2s
 	WORD $0x4e617956 // fcvtl2 v22.2d, v10.4s
-	WORD $0x4e61794e // fcvtl2 v14.2d, v10.4s
-	WORD $0x4e75ce83 // fmla v3.2d, v20.2d, v21.2d
-	WORD $0x4e6ecec4 // fmla v4.2d, v22.2d, v14.2d
-	WORD $0x0e61792e // fcvtl v14.2d, v9.2s
+	WORD $0x4e617952 // fcvtl2 v18.2d, v10.4s
+	WORD $0x4e75ce03 // fmla v3.2d, v16.2d, v21.2d
+	WORD $0x4e72cec4 // fmla v4.2d, v22.2d, v18.2d
+	WORD $0x0e617932 // fcvtl v18.2d, v9.2s
 	WORD $0x0e617b16 // fcvtl v22.2d, v24.2s
 	WORD $0x4e617929 // fcvtl2 v9.2d, v9.4s
 	WORD $0x4e617b18 // fcvtl2 v24.2d, v24.4s
-	WORD $0x4e76cdc5 // fmla v5.2d, v14.2d, v22.2d
+	WORD $0x4e76ce45 // fmla v5.2d, v18.2d, v22.2d
 	WORD $0x4e78cd26 // fmla v6.2d, v9.2d, v24.2d
 	WORD $0x0e617958 // fcvtl v24.2d, v10.2s
 	WORD $0x0e617969 // fcvtl v9.2d, v11.2s
@@ -19591,7 +21556,7 @@ loop:
 	FMOVD F5, products+64(FP)
 	RET
 
-// func gatedGradNeon(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32): 10 vector registers, 10 general
+// func gatedGradNeon(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32): 12 vector registers, 10 general
 TEXT ·gatedGradNeon(SB), NOSPLIT, $0-80
 	MOVD $·neonConsts(SB), R0
 	FMOVS r+72(FP), F0
@@ -19619,24 +21584,23 @@ loop:
 	WORD $0x4ea1cc83 // fmls v3.4s, v4.4s, v1.4s
 	WORD $0xad4014a4 // ldp q4, q5, [x5, #0]
 	WORD $0xad401ce6 // ldp q6, q7, [x7, #0]
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
+	WORD $0x3dc11408 // ldr q8, [x0, #1104]
 	WORD $0x4ea81d09 // mov v9.16b, v8.16b
-	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
 	WORD $0x4ea4d508 // fsub v8.4s, v8.4s, v4.4s
-	WORD $0x3dc02804 // ldr q4, [x0, #160]
-	WORD $0x4e26cd04 // fmla v4.4s, v8.4s, v6.4s
+	WORD $0x4ea5d529 // fsub v9.4s, v9.4s, v5.4s
+	WORD $0xad4e2c0a // ldp q10, q11, [x0, #448]
+	WORD $0x4e28ccca // fmla v10.4s, v6.4s, v8.4s
+	WORD $0x4e29cceb // fmla v11.4s, v7.4s, v9.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
 	WORD $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
 	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
-	WORD $0x4ea5d529 // fsub v9.4s, v9.4s, v5.4s
-	WORD $0x3dc02808 // ldr q8, [x0, #160]
-	WORD $0x4e27cd28 // fmla v8.4s, v9.4s, v7.4s
 	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
 	WORD $0xad001c46 // stp q6, q7, [x2, #0]
-	WORD $0xad401cc9 // ldp q9, q7, [x6, #0]
+	WORD $0xad4020c9 // ldp q9, q8, [x6, #0]
 	WORD $0x6e29dc42 // fmul v2.4s, v2.4s, v9.4s
-	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
-	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
 	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
+	WORD $0x6e2bdc63 // fmul v3.4s, v3.4s, v11.4s
 	WORD $0xad000c62 // stp q2, q3, [x3, #0]
 	ADD $32, R8, R8
 	ADD $32, R9, R9
@@ -19988,10 +21952,10 @@ TEXT ·dotQ4_0Neon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc07c00 // ldr q0, [x0, #496]
-	WORD $0x3dc08001 // ldr q1, [x0, #512]
-	WORD $0x3dc08402 // ldr q2, [x0, #528]
-	WORD $0x3dc08803 // ldr q3, [x0, #544]
+	WORD $0x3dc15800 // ldr q0, [x0, #1376]
+	WORD $0x3dc15c01 // ldr q1, [x0, #1392]
+	WORD $0x3dc16002 // ldr q2, [x0, #1408]
+	WORD $0x3dc16403 // ldr q3, [x0, #1424]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -20076,10 +22040,10 @@ strip0:
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	WORD $0x3cc02081 // ldur q1, [x4, #2]
 	WORD $0x6f3c0422 // ushr v2.4s, v1.4s, #4
-	WORD $0x3dc08c03 // ldr q3, [x0, #560]
+	WORD $0x3dc16803 // ldr q3, [x0, #1440]
 	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
 	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
-	WORD $0x3dc09002 // ldr q2, [x0, #576]
+	WORD $0x3dc16c02 // ldr q2, [x0, #1456]
 	WORD $0x6e228421 // sub v1.16b, v1.16b, v2.16b
 	WORD $0x6e228462 // sub v2.16b, v3.16b, v2.16b
 	WORD $0x0f08a423 // sxtl v3.8h, v1.8b
@@ -20129,10 +22093,10 @@ TEXT ·dotQ5_0Neon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc09400 // ldr q0, [x0, #592]
-	WORD $0x3dc09801 // ldr q1, [x0, #608]
-	WORD $0x3dc09c02 // ldr q2, [x0, #624]
-	WORD $0x3dc0a003 // ldr q3, [x0, #640]
+	WORD $0x3dc17000 // ldr q0, [x0, #1472]
+	WORD $0x3dc17401 // ldr q1, [x0, #1488]
+	WORD $0x3dc17802 // ldr q2, [x0, #1504]
+	WORD $0x3dc17c03 // ldr q3, [x0, #1520]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -20148,15 +22112,15 @@ block:
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
 	WORD $0x3cc060eb // ldur q11, [x7, #6]
 	WORD $0x6f3c056c // ushr v12.4s, v11.4s, #4
-	WORD $0x3dc08c0d // ldr q13, [x0, #560]
+	WORD $0x3dc1680d // ldr q13, [x0, #1440]
 	WORD $0x4e2d1d6b // and v11.16b, v11.16b, v13.16b
 	WORD $0x4e2d1d8d // and v13.16b, v12.16b, v13.16b
-	WORD $0x3dc0a40c // ldr q12, [x0, #656]
-	WORD $0x3dc0a80e // ldr q14, [x0, #672]
+	WORD $0x3dc1800c // ldr q12, [x0, #1536]
+	WORD $0x3dc1840e // ldr q14, [x0, #1552]
 	ADD $2, R7, R10
 	WORD $0x4d40c94f // ld1r {v15.4s}, [x10]
-	WORD $0x3dc0ac10 // ldr q16, [x0, #688]
-	WORD $0x3dc0b011 // ldr q17, [x0, #704]
+	WORD $0x3dc18810 // ldr q16, [x0, #1568]
+	WORD $0x3dc18c11 // ldr q17, [x0, #1584]
 	WORD $0x4e1001f0 // tbl v16.16b, {v15.16b}, v16.16b
 	WORD $0x4e2e8e10 // cmtst v16.16b, v16.16b, v14.16b
 	WORD $0x4e2c1e10 // and v16.16b, v16.16b, v12.16b
@@ -20234,15 +22198,15 @@ strip0:
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	WORD $0x3cc06081 // ldur q1, [x4, #6]
 	WORD $0x6f3c0422 // ushr v2.4s, v1.4s, #4
-	WORD $0x3dc08c03 // ldr q3, [x0, #560]
+	WORD $0x3dc16803 // ldr q3, [x0, #1440]
 	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
 	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
-	WORD $0x3dc0a402 // ldr q2, [x0, #656]
-	WORD $0x3dc0a804 // ldr q4, [x0, #672]
+	WORD $0x3dc18002 // ldr q2, [x0, #1536]
+	WORD $0x3dc18404 // ldr q4, [x0, #1552]
 	ADD $2, R4, R6
 	WORD $0x4d40c8c5 // ld1r {v5.4s}, [x6]
-	WORD $0x3dc0ac06 // ldr q6, [x0, #688]
-	WORD $0x3dc0b007 // ldr q7, [x0, #704]
+	WORD $0x3dc18806 // ldr q6, [x0, #1568]
+	WORD $0x3dc18c07 // ldr q7, [x0, #1584]
 	WORD $0x4e0600a6 // tbl v6.16b, {v5.16b}, v6.16b
 	WORD $0x4e248cc6 // cmtst v6.16b, v6.16b, v4.16b
 	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
@@ -20251,7 +22215,7 @@ strip0:
 	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
 	WORD $0x4ea61c26 // orr v6.16b, v1.16b, v6.16b
 	WORD $0x4ea71c67 // orr v7.16b, v3.16b, v7.16b
-	WORD $0x3dc0a403 // ldr q3, [x0, #656]
+	WORD $0x3dc18003 // ldr q3, [x0, #1536]
 	WORD $0x6e2384c6 // sub v6.16b, v6.16b, v3.16b
 	WORD $0x6e2384e3 // sub v3.16b, v7.16b, v3.16b
 	WORD $0x0f08a4c7 // sxtl v7.8h, v6.8b
@@ -20301,10 +22265,10 @@ TEXT ·dotQ4_1Neon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc07c00 // ldr q0, [x0, #496]
-	WORD $0x3dc08001 // ldr q1, [x0, #512]
-	WORD $0x3dc08402 // ldr q2, [x0, #528]
-	WORD $0x3dc08803 // ldr q3, [x0, #544]
+	WORD $0x3dc15800 // ldr q0, [x0, #1376]
+	WORD $0x3dc15c01 // ldr q1, [x0, #1392]
+	WORD $0x3dc16002 // ldr q2, [x0, #1408]
+	WORD $0x3dc16403 // ldr q3, [x0, #1424]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -20405,7 +22369,7 @@ strip0:
 	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
 	WORD $0x3cc04083 // ldur q3, [x4, #4]
 	WORD $0x6f3c0464 // ushr v4.4s, v3.4s, #4
-	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x3dc16805 // ldr q5, [x0, #1440]
 	WORD $0x4e251c63 // and v3.16b, v3.16b, v5.16b
 	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
 	WORD $0x0f08a464 // sxtl v4.8h, v3.8b
@@ -20463,10 +22427,10 @@ TEXT ·dotQ5_1Neon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc09400 // ldr q0, [x0, #592]
-	WORD $0x3dc09801 // ldr q1, [x0, #608]
-	WORD $0x3dc09c02 // ldr q2, [x0, #624]
-	WORD $0x3dc0a003 // ldr q3, [x0, #640]
+	WORD $0x3dc17000 // ldr q0, [x0, #1472]
+	WORD $0x3dc17401 // ldr q1, [x0, #1488]
+	WORD $0x3dc17802 // ldr q2, [x0, #1504]
+	WORD $0x3dc17c03 // ldr q3, [x0, #1520]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -20489,15 +22453,15 @@ block:
 	WORD $0x4eadd58c // fsub v12.4s, v12.4s, v13.4s
 	WORD $0x3cc080ed // ldur q13, [x7, #8]
 	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
-	WORD $0x3dc08c0f // ldr q15, [x0, #560]
+	WORD $0x3dc1680f // ldr q15, [x0, #1440]
 	WORD $0x4e2f1dad // and v13.16b, v13.16b, v15.16b
 	WORD $0x4e2f1dcf // and v15.16b, v14.16b, v15.16b
-	WORD $0x3dc0a40e // ldr q14, [x0, #656]
-	WORD $0x3dc0a810 // ldr q16, [x0, #672]
+	WORD $0x3dc1800e // ldr q14, [x0, #1536]
+	WORD $0x3dc18410 // ldr q16, [x0, #1552]
 	ADD $4, R7, R10
 	WORD $0x4d40c951 // ld1r {v17.4s}, [x10]
-	WORD $0x3dc0ac12 // ldr q18, [x0, #688]
-	WORD $0x3dc0b013 // ldr q19, [x0, #704]
+	WORD $0x3dc18812 // ldr q18, [x0, #1568]
+	WORD $0x3dc18c13 // ldr q19, [x0, #1584]
 	WORD $0x4e120232 // tbl v18.16b, {v17.16b}, v18.16b
 	WORD $0x4e308e52 // cmtst v18.16b, v18.16b, v16.16b
 	WORD $0x4e2e1e52 // and v18.16b, v18.16b, v14.16b
@@ -20584,15 +22548,15 @@ strip0:
 	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
 	WORD $0x3cc08083 // ldur q3, [x4, #8]
 	WORD $0x6f3c0464 // ushr v4.4s, v3.4s, #4
-	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x3dc16805 // ldr q5, [x0, #1440]
 	WORD $0x4e251c63 // and v3.16b, v3.16b, v5.16b
 	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
-	WORD $0x3dc0a404 // ldr q4, [x0, #656]
-	WORD $0x3dc0a806 // ldr q6, [x0, #672]
+	WORD $0x3dc18004 // ldr q4, [x0, #1536]
+	WORD $0x3dc18406 // ldr q6, [x0, #1552]
 	ADD $4, R4, R6
 	WORD $0x4d40c8c7 // ld1r {v7.4s}, [x6]
-	WORD $0x3dc0ac08 // ldr q8, [x0, #688]
-	WORD $0x3dc0b009 // ldr q9, [x0, #704]
+	WORD $0x3dc18808 // ldr q8, [x0, #1568]
+	WORD $0x3dc18c09 // ldr q9, [x0, #1584]
 	WORD $0x4e0800e8 // tbl v8.16b, {v7.16b}, v8.16b
 	WORD $0x4e268d08 // cmtst v8.16b, v8.16b, v6.16b
 	WORD $0x4e241d08 // and v8.16b, v8.16b, v4.16b
@@ -20656,10 +22620,10 @@ TEXT ·dotQ4_KNeon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc07c00 // ldr q0, [x0, #496]
-	WORD $0x3dc08001 // ldr q1, [x0, #512]
-	WORD $0x3dc08402 // ldr q2, [x0, #528]
-	WORD $0x3dc08803 // ldr q3, [x0, #544]
+	WORD $0x3dc15800 // ldr q0, [x0, #1376]
+	WORD $0x3dc15c01 // ldr q1, [x0, #1392]
+	WORD $0x3dc16002 // ldr q2, [x0, #1408]
+	WORD $0x3dc16403 // ldr q3, [x0, #1424]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -20672,16 +22636,16 @@ row:
 	MOVD R4, R9
 block:
 	WORD $0x3dc000ea // ldr q10, [x7, #0]
-	WORD $0x3dc0b40b // ldr q11, [x0, #720]
+	WORD $0x3dc1900b // ldr q11, [x0, #1600]
 	WORD $0x4e0b014b // tbl v11.16b, {v10.16b}, v11.16b
-	WORD $0x3dc0b80c // ldr q12, [x0, #736]
+	WORD $0x3dc1940c // ldr q12, [x0, #1616]
 	WORD $0x6eac456b // ushl v11.4s, v11.4s, v12.4s
-	WORD $0x3dc0bc0c // ldr q12, [x0, #752]
+	WORD $0x3dc1980c // ldr q12, [x0, #1632]
 	WORD $0x4e2c1d6b // and v11.16b, v11.16b, v12.16b
 	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
-	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x6eaa458c // ushl v12.4s, v12.4s, v10.4s
-	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
 	WORD $0x4e2a1d8c // and v12.16b, v12.16b, v10.16b
 	WORD $0x4eac1d6b // orr v11.16b, v11.16b, v12.16b
 	WORD $0x0f08a56a // sxtl v10.8h, v11.8b
@@ -21047,16 +23011,16 @@ TEXT ·stripQ4_KNeon(SB), NOSPLIT, $0-48
 	BEQ strip7
 strip0:
 	WORD $0x3dc000a0 // ldr q0, [x5, #0]
-	WORD $0x3dc0b401 // ldr q1, [x0, #720]
+	WORD $0x3dc19001 // ldr q1, [x0, #1600]
 	WORD $0x4e010001 // tbl v1.16b, {v0.16b}, v1.16b
-	WORD $0x3dc0b802 // ldr q2, [x0, #736]
+	WORD $0x3dc19402 // ldr q2, [x0, #1616]
 	WORD $0x6ea24421 // ushl v1.4s, v1.4s, v2.4s
-	WORD $0x3dc0bc02 // ldr q2, [x0, #752]
+	WORD $0x3dc19802 // ldr q2, [x0, #1632]
 	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
 	WORD $0x4e1c0402 // dup v2.4s, v0.s[3]
-	WORD $0x3dc0c000 // ldr q0, [x0, #768]
+	WORD $0x3dc19c00 // ldr q0, [x0, #1648]
 	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
-	WORD $0x3dc0c400 // ldr q0, [x0, #784]
+	WORD $0x3dc1a000 // ldr q0, [x0, #1664]
 	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
 	WORD $0x4ea21c21 // orr v1.16b, v1.16b, v2.16b
 	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
@@ -21080,7 +23044,7 @@ strip0:
 	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
 	WORD $0x3dc004a4 // ldr q4, [x5, #16]
 	WORD $0x3dc008a1 // ldr q1, [x5, #32]
-	WORD $0x3dc08c00 // ldr q0, [x0, #560]
+	WORD $0x3dc16800 // ldr q0, [x0, #1440]
 	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
 	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
 	WORD $0x0f08a481 // sxtl v1.8h, v4.8b
@@ -21138,16 +23102,16 @@ strip0:
 	RET
 strip1:
 	WORD $0x3dc000aa // ldr q10, [x5, #0]
-	WORD $0x3dc0b400 // ldr q0, [x0, #720]
+	WORD $0x3dc19000 // ldr q0, [x0, #1600]
 	WORD $0x4e000140 // tbl v0.16b, {v10.16b}, v0.16b
-	WORD $0x3dc0b809 // ldr q9, [x0, #736]
+	WORD $0x3dc19409 // ldr q9, [x0, #1616]
 	WORD $0x6ea94400 // ushl v0.4s, v0.4s, v9.4s
-	WORD $0x3dc0bc09 // ldr q9, [x0, #752]
+	WORD $0x3dc19809 // ldr q9, [x0, #1632]
 	WORD $0x4e291c00 // and v0.16b, v0.16b, v9.16b
 	WORD $0x4e1c0549 // dup v9.4s, v10.s[3]
-	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
-	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
 	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
 	WORD $0x4ea91c00 // orr v0.16b, v0.16b, v9.16b
 	WORD $0x0f08a40a // sxtl v10.8h, v0.8b
@@ -21173,7 +23137,7 @@ strip1:
 	WORD $0x3dc008a0 // ldr q0, [x5, #32]
 	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
 	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
-	WORD $0x3dc08c0a // ldr q10, [x0, #560]
+	WORD $0x3dc1680a // ldr q10, [x0, #1440]
 	WORD $0x4e2a1ce7 // and v7.16b, v7.16b, v10.16b
 	WORD $0x4e2a1c0a // and v10.16b, v0.16b, v10.16b
 	WORD $0x0f08a4e0 // sxtl v0.8h, v7.8b
@@ -21231,16 +23195,16 @@ strip1:
 	RET
 strip2:
 	WORD $0x3dc000a5 // ldr q5, [x5, #0]
-	WORD $0x3dc0b40a // ldr q10, [x0, #720]
+	WORD $0x3dc1900a // ldr q10, [x0, #1600]
 	WORD $0x4e0a00aa // tbl v10.16b, {v5.16b}, v10.16b
-	WORD $0x3dc0b801 // ldr q1, [x0, #736]
+	WORD $0x3dc19401 // ldr q1, [x0, #1616]
 	WORD $0x6ea1454a // ushl v10.4s, v10.4s, v1.4s
-	WORD $0x3dc0bc01 // ldr q1, [x0, #752]
+	WORD $0x3dc19801 // ldr q1, [x0, #1632]
 	WORD $0x4e211d4a // and v10.16b, v10.16b, v1.16b
 	WORD $0x4e1c04a1 // dup v1.4s, v5.s[3]
-	WORD $0x3dc0c005 // ldr q5, [x0, #768]
+	WORD $0x3dc19c05 // ldr q5, [x0, #1648]
 	WORD $0x6ea54421 // ushl v1.4s, v1.4s, v5.4s
-	WORD $0x3dc0c405 // ldr q5, [x0, #784]
+	WORD $0x3dc1a005 // ldr q5, [x0, #1664]
 	WORD $0x4e251c21 // and v1.16b, v1.16b, v5.16b
 	WORD $0x4ea11d4a // orr v10.16b, v10.16b, v1.16b
 	WORD $0x0f08a545 // sxtl v5.8h, v10.8b
@@ -21264,7 +23228,7 @@ strip2:
 	WORD $0x6e2adc8a // fmul v10.4s, v4.4s, v10.4s
 	WORD $0x3dc00ca4 // ldr q4, [x5, #48]
 	WORD $0x3dc010aa // ldr q10, [x5, #64]
-	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x3dc16805 // ldr q5, [x0, #1440]
 	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
 	WORD $0x4e251d45 // and v5.16b, v10.16b, v5.16b
 	WORD $0x0f08a48a // sxtl v10.8h, v4.8b
@@ -21322,16 +23286,16 @@ strip2:
 	RET
 strip3:
 	WORD $0x3dc000a8 // ldr q8, [x5, #0]
-	WORD $0x3dc0b405 // ldr q5, [x0, #720]
+	WORD $0x3dc19005 // ldr q5, [x0, #1600]
 	WORD $0x4e050105 // tbl v5.16b, {v8.16b}, v5.16b
-	WORD $0x3dc0b800 // ldr q0, [x0, #736]
+	WORD $0x3dc19400 // ldr q0, [x0, #1616]
 	WORD $0x6ea044a5 // ushl v5.4s, v5.4s, v0.4s
-	WORD $0x3dc0bc00 // ldr q0, [x0, #752]
+	WORD $0x3dc19800 // ldr q0, [x0, #1632]
 	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
 	WORD $0x4e1c0500 // dup v0.4s, v8.s[3]
-	WORD $0x3dc0c008 // ldr q8, [x0, #768]
+	WORD $0x3dc19c08 // ldr q8, [x0, #1648]
 	WORD $0x6ea84400 // ushl v0.4s, v0.4s, v8.4s
-	WORD $0x3dc0c408 // ldr q8, [x0, #784]
+	WORD $0x3dc1a008 // ldr q8, [x0, #1664]
 	WORD $0x4e281c00 // and v0.16b, v0.16b, v8.16b
 	WORD $0x4ea01ca5 // orr v5.16b, v5.16b, v0.16b
 	WORD $0x0f08a4a8 // sxtl v8.8h, v5.8b
@@ -21357,7 +23321,7 @@ strip3:
 	WORD $0x3dc010a5 // ldr q5, [x5, #64]
 	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
 	WORD $0x6f3c04a5 // ushr v5.4s, v5.4s, #4
-	WORD $0x3dc08c08 // ldr q8, [x0, #560]
+	WORD $0x3dc16808 // ldr q8, [x0, #1440]
 	WORD $0x4e281ce7 // and v7.16b, v7.16b, v8.16b
 	WORD $0x4e281ca8 // and v8.16b, v5.16b, v8.16b
 	WORD $0x0f08a4e5 // sxtl v5.8h, v7.8b
@@ -21415,16 +23379,16 @@ strip3:
 	RET
 strip4:
 	WORD $0x3dc000a6 // ldr q6, [x5, #0]
-	WORD $0x3dc0b408 // ldr q8, [x0, #720]
+	WORD $0x3dc19008 // ldr q8, [x0, #1600]
 	WORD $0x4e0800c8 // tbl v8.16b, {v6.16b}, v8.16b
-	WORD $0x3dc0b80a // ldr q10, [x0, #736]
+	WORD $0x3dc1940a // ldr q10, [x0, #1616]
 	WORD $0x6eaa4508 // ushl v8.4s, v8.4s, v10.4s
-	WORD $0x3dc0bc0a // ldr q10, [x0, #752]
+	WORD $0x3dc1980a // ldr q10, [x0, #1632]
 	WORD $0x4e2a1d08 // and v8.16b, v8.16b, v10.16b
 	WORD $0x4e1c04ca // dup v10.4s, v6.s[3]
-	WORD $0x3dc0c006 // ldr q6, [x0, #768]
+	WORD $0x3dc19c06 // ldr q6, [x0, #1648]
 	WORD $0x6ea6454a // ushl v10.4s, v10.4s, v6.4s
-	WORD $0x3dc0c406 // ldr q6, [x0, #784]
+	WORD $0x3dc1a006 // ldr q6, [x0, #1664]
 	WORD $0x4e261d4a // and v10.16b, v10.16b, v6.16b
 	WORD $0x4eaa1d08 // orr v8.16b, v8.16b, v10.16b
 	WORD $0x0f08a506 // sxtl v6.8h, v8.8b
@@ -21448,7 +23412,7 @@ strip4:
 	WORD $0x6e28dc88 // fmul v8.4s, v4.4s, v8.4s
 	WORD $0x3dc014a4 // ldr q4, [x5, #80]
 	WORD $0x3dc018a3 // ldr q3, [x5, #96]
-	WORD $0x3dc08c0a // ldr q10, [x0, #560]
+	WORD $0x3dc1680a // ldr q10, [x0, #1440]
 	WORD $0x4e2a1c84 // and v4.16b, v4.16b, v10.16b
 	WORD $0x4e2a1c6a // and v10.16b, v3.16b, v10.16b
 	WORD $0x0f08a483 // sxtl v3.8h, v4.8b
@@ -21506,16 +23470,16 @@ strip4:
 	RET
 strip5:
 	WORD $0x3dc000a2 // ldr q2, [x5, #0]
-	WORD $0x3dc0b40a // ldr q10, [x0, #720]
+	WORD $0x3dc1900a // ldr q10, [x0, #1600]
 	WORD $0x4e0a004a // tbl v10.16b, {v2.16b}, v10.16b
-	WORD $0x3dc0b805 // ldr q5, [x0, #736]
+	WORD $0x3dc19405 // ldr q5, [x0, #1616]
 	WORD $0x6ea5454a // ushl v10.4s, v10.4s, v5.4s
-	WORD $0x3dc0bc05 // ldr q5, [x0, #752]
+	WORD $0x3dc19805 // ldr q5, [x0, #1632]
 	WORD $0x4e251d4a // and v10.16b, v10.16b, v5.16b
 	WORD $0x4e1c0445 // dup v5.4s, v2.s[3]
-	WORD $0x3dc0c002 // ldr q2, [x0, #768]
+	WORD $0x3dc19c02 // ldr q2, [x0, #1648]
 	WORD $0x6ea244a5 // ushl v5.4s, v5.4s, v2.4s
-	WORD $0x3dc0c402 // ldr q2, [x0, #784]
+	WORD $0x3dc1a002 // ldr q2, [x0, #1664]
 	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
 	WORD $0x4ea51d4a // orr v10.16b, v10.16b, v5.16b
 	WORD $0x0f08a542 // sxtl v2.8h, v10.8b
@@ -21541,7 +23505,7 @@ strip5:
 	WORD $0x3dc018a8 // ldr q8, [x5, #96]
 	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
 	WORD $0x6f3c0508 // ushr v8.4s, v8.4s, #4
-	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x3dc16805 // ldr q5, [x0, #1440]
 	WORD $0x4e251ce7 // and v7.16b, v7.16b, v5.16b
 	WORD $0x4e251d05 // and v5.16b, v8.16b, v5.16b
 	WORD $0x0f08a4e8 // sxtl v8.8h, v7.8b
@@ -21599,16 +23563,16 @@ strip5:
 	RET
 strip6:
 	WORD $0x3dc000a9 // ldr q9, [x5, #0]
-	WORD $0x3dc0b405 // ldr q5, [x0, #720]
+	WORD $0x3dc19005 // ldr q5, [x0, #1600]
 	WORD $0x4e050125 // tbl v5.16b, {v9.16b}, v5.16b
-	WORD $0x3dc0b803 // ldr q3, [x0, #736]
+	WORD $0x3dc19403 // ldr q3, [x0, #1616]
 	WORD $0x6ea344a5 // ushl v5.4s, v5.4s, v3.4s
-	WORD $0x3dc0bc03 // ldr q3, [x0, #752]
+	WORD $0x3dc19803 // ldr q3, [x0, #1632]
 	WORD $0x4e231ca5 // and v5.16b, v5.16b, v3.16b
 	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
-	WORD $0x3dc0c009 // ldr q9, [x0, #768]
+	WORD $0x3dc19c09 // ldr q9, [x0, #1648]
 	WORD $0x6ea94463 // ushl v3.4s, v3.4s, v9.4s
-	WORD $0x3dc0c409 // ldr q9, [x0, #784]
+	WORD $0x3dc1a009 // ldr q9, [x0, #1664]
 	WORD $0x4e291c63 // and v3.16b, v3.16b, v9.16b
 	WORD $0x4ea31ca5 // orr v5.16b, v5.16b, v3.16b
 	WORD $0x0f08a4a9 // sxtl v9.8h, v5.8b
@@ -21632,7 +23596,7 @@ strip6:
 	WORD $0x6e25dc85 // fmul v5.4s, v4.4s, v5.4s
 	WORD $0x3dc01ca4 // ldr q4, [x5, #112]
 	WORD $0x3dc020aa // ldr q10, [x5, #128]
-	WORD $0x3dc08c03 // ldr q3, [x0, #560]
+	WORD $0x3dc16803 // ldr q3, [x0, #1440]
 	WORD $0x4e231c84 // and v4.16b, v4.16b, v3.16b
 	WORD $0x4e231d43 // and v3.16b, v10.16b, v3.16b
 	WORD $0x0f08a48a // sxtl v10.8h, v4.8b
@@ -21690,16 +23654,16 @@ strip6:
 	RET
 strip7:
 	WORD $0x3dc000a1 // ldr q1, [x5, #0]
-	WORD $0x3dc0b403 // ldr q3, [x0, #720]
+	WORD $0x3dc19003 // ldr q3, [x0, #1600]
 	WORD $0x4e030023 // tbl v3.16b, {v1.16b}, v3.16b
-	WORD $0x3dc0b808 // ldr q8, [x0, #736]
+	WORD $0x3dc19408 // ldr q8, [x0, #1616]
 	WORD $0x6ea84463 // ushl v3.4s, v3.4s, v8.4s
-	WORD $0x3dc0bc08 // ldr q8, [x0, #752]
+	WORD $0x3dc19808 // ldr q8, [x0, #1632]
 	WORD $0x4e281c63 // and v3.16b, v3.16b, v8.16b
 	WORD $0x4e1c0428 // dup v8.4s, v1.s[3]
-	WORD $0x3dc0c001 // ldr q1, [x0, #768]
+	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
 	WORD $0x6ea14508 // ushl v8.4s, v8.4s, v1.4s
-	WORD $0x3dc0c401 // ldr q1, [x0, #784]
+	WORD $0x3dc1a001 // ldr q1, [x0, #1664]
 	WORD $0x4e211d08 // and v8.16b, v8.16b, v1.16b
 	WORD $0x4ea81c63 // orr v3.16b, v3.16b, v8.16b
 	WORD $0x0f08a461 // sxtl v1.8h, v3.8b
@@ -21725,7 +23689,7 @@ strip7:
 	WORD $0x3dc020a5 // ldr q5, [x5, #128]
 	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
 	WORD $0x6f3c04a5 // ushr v5.4s, v5.4s, #4
-	WORD $0x3dc08c08 // ldr q8, [x0, #560]
+	WORD $0x3dc16808 // ldr q8, [x0, #1440]
 	WORD $0x4e281ce7 // and v7.16b, v7.16b, v8.16b
 	WORD $0x4e281ca8 // and v8.16b, v5.16b, v8.16b
 	WORD $0x0f08a4e5 // sxtl v5.8h, v7.8b
@@ -21791,10 +23755,10 @@ TEXT ·dotQ5_KNeon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc09400 // ldr q0, [x0, #592]
-	WORD $0x3dc09801 // ldr q1, [x0, #608]
-	WORD $0x3dc09c02 // ldr q2, [x0, #624]
-	WORD $0x3dc0a003 // ldr q3, [x0, #640]
+	WORD $0x3dc17000 // ldr q0, [x0, #1472]
+	WORD $0x3dc17401 // ldr q1, [x0, #1488]
+	WORD $0x3dc17802 // ldr q2, [x0, #1504]
+	WORD $0x3dc17c03 // ldr q3, [x0, #1520]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -21807,16 +23771,16 @@ row:
 	MOVD R4, R9
 block:
 	WORD $0x3dc000ea // ldr q10, [x7, #0]
-	WORD $0x3dc0b40b // ldr q11, [x0, #720]
+	WORD $0x3dc1900b // ldr q11, [x0, #1600]
 	WORD $0x4e0b014b // tbl v11.16b, {v10.16b}, v11.16b
-	WORD $0x3dc0b80c // ldr q12, [x0, #736]
+	WORD $0x3dc1940c // ldr q12, [x0, #1616]
 	WORD $0x6eac456b // ushl v11.4s, v11.4s, v12.4s
-	WORD $0x3dc0bc0c // ldr q12, [x0, #752]
+	WORD $0x3dc1980c // ldr q12, [x0, #1632]
 	WORD $0x4e2c1d6b // and v11.16b, v11.16b, v12.16b
 	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
-	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x6eaa458c // ushl v12.4s, v12.4s, v10.4s
-	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
 	WORD $0x4e2a1d8c // and v12.16b, v12.16b, v10.16b
 	WORD $0x4eac1d6b // orr v11.16b, v11.16b, v12.16b
 	WORD $0x0f08a56a // sxtl v10.8h, v11.8b
@@ -21840,52 +23804,52 @@ block:
 	WORD $0x6e2bddcb // fmul v11.4s, v14.4s, v11.4s
 	WORD $0x3dc00cee // ldr q14, [x7, #48]
 	WORD $0x3dc010ef // ldr q15, [x7, #64]
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x3dc16810 // ldr q16, [x0, #1440]
 	WORD $0x4e301dd1 // and v17.16b, v14.16b, v16.16b
 	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
 	WORD $0x3dc004f2 // ldr q18, [x7, #16]
 	WORD $0x3dc008f3 // ldr q19, [x7, #32]
 	WORD $0x4f245654 // shl v20.4s, v18.4s, #4
 	WORD $0x4f245675 // shl v21.4s, v19.4s, #4
-	WORD $0x3dc0a416 // ldr q22, [x0, #656]
+	WORD $0x3dc18016 // ldr q22, [x0, #1536]
 	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
 	WORD $0x4e361eb6 // and v22.16b, v21.16b, v22.16b
 	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
 	WORD $0x4eb61e16 // orr v22.16b, v16.16b, v22.16b
 	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
 	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x3dc16810 // ldr q16, [x0, #1440]
 	WORD $0x4e301dce // and v14.16b, v14.16b, v16.16b
 	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
 	WORD $0x4f235652 // shl v18.4s, v18.4s, #3
 	WORD $0x4f235673 // shl v19.4s, v19.4s, #3
-	WORD $0x3dc0a40f // ldr q15, [x0, #656]
+	WORD $0x3dc1800f // ldr q15, [x0, #1536]
 	WORD $0x4e2f1e52 // and v18.16b, v18.16b, v15.16b
 	WORD $0x4e2f1e6f // and v15.16b, v19.16b, v15.16b
 	WORD $0x4eb21dd2 // orr v18.16b, v14.16b, v18.16b
 	WORD $0x4eaf1e0f // orr v15.16b, v16.16b, v15.16b
 	WORD $0x3dc014f0 // ldr q16, [x7, #80]
 	WORD $0x3dc018ee // ldr q14, [x7, #96]
-	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x3dc16813 // ldr q19, [x0, #1440]
 	WORD $0x4e331e11 // and v17.16b, v16.16b, v19.16b
 	WORD $0x4e331dd3 // and v19.16b, v14.16b, v19.16b
 	WORD $0x3dc004f5 // ldr q21, [x7, #16]
 	WORD $0x3dc008f7 // ldr q23, [x7, #32]
 	WORD $0x4f2256b8 // shl v24.4s, v21.4s, #2
 	WORD $0x4f2256f9 // shl v25.4s, v23.4s, #2
-	WORD $0x3dc0a41a // ldr q26, [x0, #656]
+	WORD $0x3dc1801a // ldr q26, [x0, #1536]
 	WORD $0x4e3a1f18 // and v24.16b, v24.16b, v26.16b
 	WORD $0x4e3a1f3a // and v26.16b, v25.16b, v26.16b
 	WORD $0x4eb81e38 // orr v24.16b, v17.16b, v24.16b
 	WORD $0x4eba1e7a // orr v26.16b, v19.16b, v26.16b
 	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
 	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
-	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x3dc16813 // ldr q19, [x0, #1440]
 	WORD $0x4e331e10 // and v16.16b, v16.16b, v19.16b
 	WORD $0x4e331dd3 // and v19.16b, v14.16b, v19.16b
 	WORD $0x4f2156b5 // shl v21.4s, v21.4s, #1
 	WORD $0x4f2156f7 // shl v23.4s, v23.4s, #1
-	WORD $0x3dc0a40e // ldr q14, [x0, #656]
+	WORD $0x3dc1800e // ldr q14, [x0, #1536]
 	WORD $0x4e2e1eb5 // and v21.16b, v21.16b, v14.16b
 	WORD $0x4e2e1eee // and v14.16b, v23.16b, v14.16b
 	WORD $0x4eb51e15 // orr v21.16b, v16.16b, v21.16b
@@ -21962,24 +23926,24 @@ block:
 	WORD $0x4e3bcec7 // fmla v7.4s, v22.4s, v27.4s
 	WORD $0x3dc01cf6 // ldr q22, [x7, #112]
 	WORD $0x3dc020fb // ldr q27, [x7, #128]
-	WORD $0x3dc08c19 // ldr q25, [x0, #560]
+	WORD $0x3dc16819 // ldr q25, [x0, #1440]
 	WORD $0x4e391ed1 // and v17.16b, v22.16b, v25.16b
 	WORD $0x4e391f79 // and v25.16b, v27.16b, v25.16b
 	WORD $0x3dc004f7 // ldr q23, [x7, #16]
 	WORD $0x3dc008f0 // ldr q16, [x7, #32]
-	WORD $0x3dc0a40f // ldr q15, [x0, #656]
+	WORD $0x3dc1800f // ldr q15, [x0, #1536]
 	WORD $0x4e2f1efc // and v28.16b, v23.16b, v15.16b
 	WORD $0x4e2f1e0f // and v15.16b, v16.16b, v15.16b
 	WORD $0x4ebc1e3c // orr v28.16b, v17.16b, v28.16b
 	WORD $0x4eaf1f2f // orr v15.16b, v25.16b, v15.16b
 	WORD $0x6f3c06d6 // ushr v22.4s, v22.4s, #4
 	WORD $0x6f3c077b // ushr v27.4s, v27.4s, #4
-	WORD $0x3dc08c19 // ldr q25, [x0, #560]
+	WORD $0x3dc16819 // ldr q25, [x0, #1440]
 	WORD $0x4e391ed6 // and v22.16b, v22.16b, v25.16b
 	WORD $0x4e391f79 // and v25.16b, v27.16b, v25.16b
 	WORD $0x6f3f06f7 // ushr v23.4s, v23.4s, #1
 	WORD $0x6f3f0610 // ushr v16.4s, v16.4s, #1
-	WORD $0x3dc0a41b // ldr q27, [x0, #656]
+	WORD $0x3dc1801b // ldr q27, [x0, #1536]
 	WORD $0x4e3b1ef7 // and v23.16b, v23.16b, v27.16b
 	WORD $0x4e3b1e1b // and v27.16b, v16.16b, v27.16b
 	WORD $0x4eb71ed7 // orr v23.16b, v22.16b, v23.16b
@@ -22056,26 +24020,26 @@ block:
 	WORD $0x4e32cf47 // fmla v7.4s, v26.4s, v18.4s
 	WORD $0x3dc024fa // ldr q26, [x7, #144]
 	WORD $0x3dc028f2 // ldr q18, [x7, #160]
-	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x3dc16813 // ldr q19, [x0, #1440]
 	WORD $0x4e331f51 // and v17.16b, v26.16b, v19.16b
 	WORD $0x4e331e53 // and v19.16b, v18.16b, v19.16b
 	WORD $0x3dc004f0 // ldr q16, [x7, #16]
 	WORD $0x3dc008ec // ldr q12, [x7, #32]
 	WORD $0x6f3e0616 // ushr v22.4s, v16.4s, #2
 	WORD $0x6f3e058e // ushr v14.4s, v12.4s, #2
-	WORD $0x3dc0a41d // ldr q29, [x0, #656]
+	WORD $0x3dc1801d // ldr q29, [x0, #1536]
 	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
 	WORD $0x4e3d1ddd // and v29.16b, v14.16b, v29.16b
 	WORD $0x4eb61e36 // orr v22.16b, v17.16b, v22.16b
 	WORD $0x4ebd1e7d // orr v29.16b, v19.16b, v29.16b
 	WORD $0x6f3c075a // ushr v26.4s, v26.4s, #4
 	WORD $0x6f3c0652 // ushr v18.4s, v18.4s, #4
-	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x3dc16813 // ldr q19, [x0, #1440]
 	WORD $0x4e331f5a // and v26.16b, v26.16b, v19.16b
 	WORD $0x4e331e53 // and v19.16b, v18.16b, v19.16b
 	WORD $0x6f3d0610 // ushr v16.4s, v16.4s, #3
 	WORD $0x6f3d058c // ushr v12.4s, v12.4s, #3
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x3dc18012 // ldr q18, [x0, #1536]
 	WORD $0x4e321e10 // and v16.16b, v16.16b, v18.16b
 	WORD $0x4e321d92 // and v18.16b, v12.16b, v18.16b
 	WORD $0x4eb01f50 // orr v16.16b, v26.16b, v16.16b
@@ -22268,16 +24232,16 @@ TEXT ·stripQ5_KNeon(SB), NOSPLIT, $0-48
 	BEQ strip7
 strip0:
 	WORD $0x3dc000a0 // ldr q0, [x5, #0]
-	WORD $0x3dc0b401 // ldr q1, [x0, #720]
+	WORD $0x3dc19001 // ldr q1, [x0, #1600]
 	WORD $0x4e010001 // tbl v1.16b, {v0.16b}, v1.16b
-	WORD $0x3dc0b802 // ldr q2, [x0, #736]
+	WORD $0x3dc19402 // ldr q2, [x0, #1616]
 	WORD $0x6ea24421 // ushl v1.4s, v1.4s, v2.4s
-	WORD $0x3dc0bc02 // ldr q2, [x0, #752]
+	WORD $0x3dc19802 // ldr q2, [x0, #1632]
 	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
 	WORD $0x4e1c0402 // dup v2.4s, v0.s[3]
-	WORD $0x3dc0c000 // ldr q0, [x0, #768]
+	WORD $0x3dc19c00 // ldr q0, [x0, #1648]
 	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
-	WORD $0x3dc0c400 // ldr q0, [x0, #784]
+	WORD $0x3dc1a000 // ldr q0, [x0, #1664]
 	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
 	WORD $0x4ea21c21 // orr v1.16b, v1.16b, v2.16b
 	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
@@ -22301,14 +24265,14 @@ strip0:
 	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
 	WORD $0x3dc00ca4 // ldr q4, [x5, #48]
 	WORD $0x3dc010a1 // ldr q1, [x5, #64]
-	WORD $0x3dc08c00 // ldr q0, [x0, #560]
+	WORD $0x3dc16800 // ldr q0, [x0, #1440]
 	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
 	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
 	WORD $0x3dc004a1 // ldr q1, [x5, #16]
 	WORD $0x3dc008a5 // ldr q5, [x5, #32]
 	WORD $0x4f245421 // shl v1.4s, v1.4s, #4
 	WORD $0x4f2454a5 // shl v5.4s, v5.4s, #4
-	WORD $0x3dc0a406 // ldr q6, [x0, #656]
+	WORD $0x3dc18006 // ldr q6, [x0, #1536]
 	WORD $0x4e261c21 // and v1.16b, v1.16b, v6.16b
 	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
 	WORD $0x4ea11c81 // orr v1.16b, v4.16b, v1.16b
@@ -22368,16 +24332,16 @@ strip0:
 	RET
 strip1:
 	WORD $0x3dc000aa // ldr q10, [x5, #0]
-	WORD $0x3dc0b406 // ldr q6, [x0, #720]
+	WORD $0x3dc19006 // ldr q6, [x0, #1600]
 	WORD $0x4e060146 // tbl v6.16b, {v10.16b}, v6.16b
-	WORD $0x3dc0b809 // ldr q9, [x0, #736]
+	WORD $0x3dc19409 // ldr q9, [x0, #1616]
 	WORD $0x6ea944c6 // ushl v6.4s, v6.4s, v9.4s
-	WORD $0x3dc0bc09 // ldr q9, [x0, #752]
+	WORD $0x3dc19809 // ldr q9, [x0, #1632]
 	WORD $0x4e291cc6 // and v6.16b, v6.16b, v9.16b
 	WORD $0x4e1c0549 // dup v9.4s, v10.s[3]
-	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
-	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
 	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
 	WORD $0x4ea91cc6 // orr v6.16b, v6.16b, v9.16b
 	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
@@ -22403,14 +24367,14 @@ strip1:
 	WORD $0x3dc010a6 // ldr q6, [x5, #64]
 	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
 	WORD $0x6f3c04c6 // ushr v6.4s, v6.4s, #4
-	WORD $0x3dc08c0a // ldr q10, [x0, #560]
+	WORD $0x3dc1680a // ldr q10, [x0, #1440]
 	WORD $0x4e2a1ce7 // and v7.16b, v7.16b, v10.16b
 	WORD $0x4e2a1cca // and v10.16b, v6.16b, v10.16b
 	WORD $0x3dc004a6 // ldr q6, [x5, #16]
 	WORD $0x3dc008a8 // ldr q8, [x5, #32]
 	WORD $0x4f2354c6 // shl v6.4s, v6.4s, #3
 	WORD $0x4f235508 // shl v8.4s, v8.4s, #3
-	WORD $0x3dc0a402 // ldr q2, [x0, #656]
+	WORD $0x3dc18002 // ldr q2, [x0, #1536]
 	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
 	WORD $0x4e221d02 // and v2.16b, v8.16b, v2.16b
 	WORD $0x4ea61ce6 // orr v6.16b, v7.16b, v6.16b
@@ -22470,16 +24434,16 @@ strip1:
 	RET
 strip2:
 	WORD $0x3dc000a4 // ldr q4, [x5, #0]
-	WORD $0x3dc0b402 // ldr q2, [x0, #720]
+	WORD $0x3dc19002 // ldr q2, [x0, #1600]
 	WORD $0x4e020082 // tbl v2.16b, {v4.16b}, v2.16b
-	WORD $0x3dc0b800 // ldr q0, [x0, #736]
+	WORD $0x3dc19400 // ldr q0, [x0, #1616]
 	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
-	WORD $0x3dc0bc00 // ldr q0, [x0, #752]
+	WORD $0x3dc19800 // ldr q0, [x0, #1632]
 	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
 	WORD $0x4e1c0480 // dup v0.4s, v4.s[3]
-	WORD $0x3dc0c004 // ldr q4, [x0, #768]
+	WORD $0x3dc19c04 // ldr q4, [x0, #1648]
 	WORD $0x6ea44400 // ushl v0.4s, v0.4s, v4.4s
-	WORD $0x3dc0c404 // ldr q4, [x0, #784]
+	WORD $0x3dc1a004 // ldr q4, [x0, #1664]
 	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
 	WORD $0x4ea01c42 // orr v2.16b, v2.16b, v0.16b
 	WORD $0x0f08a444 // sxtl v4.8h, v2.8b
@@ -22503,14 +24467,14 @@ strip2:
 	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
 	WORD $0x3dc014a1 // ldr q1, [x5, #80]
 	WORD $0x3dc018a2 // ldr q2, [x5, #96]
-	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x3dc16804 // ldr q4, [x0, #1440]
 	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
 	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
 	WORD $0x3dc004a2 // ldr q2, [x5, #16]
 	WORD $0x3dc008a5 // ldr q5, [x5, #32]
 	WORD $0x4f225442 // shl v2.4s, v2.4s, #2
 	WORD $0x4f2254a5 // shl v5.4s, v5.4s, #2
-	WORD $0x3dc0a409 // ldr q9, [x0, #656]
+	WORD $0x3dc18009 // ldr q9, [x0, #1536]
 	WORD $0x4e291c42 // and v2.16b, v2.16b, v9.16b
 	WORD $0x4e291ca9 // and v9.16b, v5.16b, v9.16b
 	WORD $0x4ea21c22 // orr v2.16b, v1.16b, v2.16b
@@ -22570,16 +24534,16 @@ strip2:
 	RET
 strip3:
 	WORD $0x3dc000a7 // ldr q7, [x5, #0]
-	WORD $0x3dc0b409 // ldr q9, [x0, #720]
+	WORD $0x3dc19009 // ldr q9, [x0, #1600]
 	WORD $0x4e0900e9 // tbl v9.16b, {v7.16b}, v9.16b
-	WORD $0x3dc0b80a // ldr q10, [x0, #736]
+	WORD $0x3dc1940a // ldr q10, [x0, #1616]
 	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
-	WORD $0x3dc0bc0a // ldr q10, [x0, #752]
+	WORD $0x3dc1980a // ldr q10, [x0, #1632]
 	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
 	WORD $0x4e1c04ea // dup v10.4s, v7.s[3]
-	WORD $0x3dc0c007 // ldr q7, [x0, #768]
+	WORD $0x3dc19c07 // ldr q7, [x0, #1648]
 	WORD $0x6ea7454a // ushl v10.4s, v10.4s, v7.4s
-	WORD $0x3dc0c407 // ldr q7, [x0, #784]
+	WORD $0x3dc1a007 // ldr q7, [x0, #1664]
 	WORD $0x4e271d4a // and v10.16b, v10.16b, v7.16b
 	WORD $0x4eaa1d29 // orr v9.16b, v9.16b, v10.16b
 	WORD $0x0f08a527 // sxtl v7.8h, v9.8b
@@ -22605,14 +24569,14 @@ strip3:
 	WORD $0x3dc018a9 // ldr q9, [x5, #96]
 	WORD $0x6f3c04c6 // ushr v6.4s, v6.4s, #4
 	WORD $0x6f3c0529 // ushr v9.4s, v9.4s, #4
-	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x3dc16807 // ldr q7, [x0, #1440]
 	WORD $0x4e271cc6 // and v6.16b, v6.16b, v7.16b
 	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
 	WORD $0x3dc004a9 // ldr q9, [x5, #16]
 	WORD $0x3dc008a8 // ldr q8, [x5, #32]
 	WORD $0x4f215529 // shl v9.4s, v9.4s, #1
 	WORD $0x4f215508 // shl v8.4s, v8.4s, #1
-	WORD $0x3dc0a400 // ldr q0, [x0, #656]
+	WORD $0x3dc18000 // ldr q0, [x0, #1536]
 	WORD $0x4e201d29 // and v9.16b, v9.16b, v0.16b
 	WORD $0x4e201d00 // and v0.16b, v8.16b, v0.16b
 	WORD $0x4ea91cc9 // orr v9.16b, v6.16b, v9.16b
@@ -22672,16 +24636,16 @@ strip3:
 	RET
 strip4:
 	WORD $0x3dc000a1 // ldr q1, [x5, #0]
-	WORD $0x3dc0b400 // ldr q0, [x0, #720]
+	WORD $0x3dc19000 // ldr q0, [x0, #1600]
 	WORD $0x4e000020 // tbl v0.16b, {v1.16b}, v0.16b
-	WORD $0x3dc0b804 // ldr q4, [x0, #736]
+	WORD $0x3dc19404 // ldr q4, [x0, #1616]
 	WORD $0x6ea44400 // ushl v0.4s, v0.4s, v4.4s
-	WORD $0x3dc0bc04 // ldr q4, [x0, #752]
+	WORD $0x3dc19804 // ldr q4, [x0, #1632]
 	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
 	WORD $0x4e1c0424 // dup v4.4s, v1.s[3]
-	WORD $0x3dc0c001 // ldr q1, [x0, #768]
+	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
 	WORD $0x6ea14484 // ushl v4.4s, v4.4s, v1.4s
-	WORD $0x3dc0c401 // ldr q1, [x0, #784]
+	WORD $0x3dc1a001 // ldr q1, [x0, #1664]
 	WORD $0x4e211c84 // and v4.16b, v4.16b, v1.16b
 	WORD $0x4ea41c00 // orr v0.16b, v0.16b, v4.16b
 	WORD $0x0f08a401 // sxtl v1.8h, v0.8b
@@ -22705,12 +24669,12 @@ strip4:
 	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
 	WORD $0x3dc01ca2 // ldr q2, [x5, #112]
 	WORD $0x3dc020a3 // ldr q3, [x5, #128]
-	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x3dc16804 // ldr q4, [x0, #1440]
 	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
 	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
 	WORD $0x3dc004a3 // ldr q3, [x5, #16]
 	WORD $0x3dc008a5 // ldr q5, [x5, #32]
-	WORD $0x3dc0a40a // ldr q10, [x0, #656]
+	WORD $0x3dc1800a // ldr q10, [x0, #1536]
 	WORD $0x4e2a1c63 // and v3.16b, v3.16b, v10.16b
 	WORD $0x4e2a1caa // and v10.16b, v5.16b, v10.16b
 	WORD $0x4ea31c43 // orr v3.16b, v2.16b, v3.16b
@@ -22770,16 +24734,16 @@ strip4:
 	RET
 strip5:
 	WORD $0x3dc000a6 // ldr q6, [x5, #0]
-	WORD $0x3dc0b40a // ldr q10, [x0, #720]
+	WORD $0x3dc1900a // ldr q10, [x0, #1600]
 	WORD $0x4e0a00ca // tbl v10.16b, {v6.16b}, v10.16b
-	WORD $0x3dc0b807 // ldr q7, [x0, #736]
+	WORD $0x3dc19407 // ldr q7, [x0, #1616]
 	WORD $0x6ea7454a // ushl v10.4s, v10.4s, v7.4s
-	WORD $0x3dc0bc07 // ldr q7, [x0, #752]
+	WORD $0x3dc19807 // ldr q7, [x0, #1632]
 	WORD $0x4e271d4a // and v10.16b, v10.16b, v7.16b
 	WORD $0x4e1c04c7 // dup v7.4s, v6.s[3]
-	WORD $0x3dc0c006 // ldr q6, [x0, #768]
+	WORD $0x3dc19c06 // ldr q6, [x0, #1648]
 	WORD $0x6ea644e7 // ushl v7.4s, v7.4s, v6.4s
-	WORD $0x3dc0c406 // ldr q6, [x0, #784]
+	WORD $0x3dc1a006 // ldr q6, [x0, #1664]
 	WORD $0x4e261ce7 // and v7.16b, v7.16b, v6.16b
 	WORD $0x4ea71d4a // orr v10.16b, v10.16b, v7.16b
 	WORD $0x0f08a546 // sxtl v6.8h, v10.8b
@@ -22805,14 +24769,14 @@ strip5:
 	WORD $0x3dc020a0 // ldr q0, [x5, #128]
 	WORD $0x6f3c0529 // ushr v9.4s, v9.4s, #4
 	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
-	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x3dc16807 // ldr q7, [x0, #1440]
 	WORD $0x4e271d29 // and v9.16b, v9.16b, v7.16b
 	WORD $0x4e271c07 // and v7.16b, v0.16b, v7.16b
 	WORD $0x3dc004a0 // ldr q0, [x5, #16]
 	WORD $0x3dc008a8 // ldr q8, [x5, #32]
 	WORD $0x6f3f0400 // ushr v0.4s, v0.4s, #1
 	WORD $0x6f3f0508 // ushr v8.4s, v8.4s, #1
-	WORD $0x3dc0a401 // ldr q1, [x0, #656]
+	WORD $0x3dc18001 // ldr q1, [x0, #1536]
 	WORD $0x4e211c00 // and v0.16b, v0.16b, v1.16b
 	WORD $0x4e211d01 // and v1.16b, v8.16b, v1.16b
 	WORD $0x4ea01d20 // orr v0.16b, v9.16b, v0.16b
@@ -22872,16 +24836,16 @@ strip5:
 	RET
 strip6:
 	WORD $0x3dc000a2 // ldr q2, [x5, #0]
-	WORD $0x3dc0b401 // ldr q1, [x0, #720]
+	WORD $0x3dc19001 // ldr q1, [x0, #1600]
 	WORD $0x4e010041 // tbl v1.16b, {v2.16b}, v1.16b
-	WORD $0x3dc0b804 // ldr q4, [x0, #736]
+	WORD $0x3dc19404 // ldr q4, [x0, #1616]
 	WORD $0x6ea44421 // ushl v1.4s, v1.4s, v4.4s
-	WORD $0x3dc0bc04 // ldr q4, [x0, #752]
+	WORD $0x3dc19804 // ldr q4, [x0, #1632]
 	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
 	WORD $0x4e1c0444 // dup v4.4s, v2.s[3]
-	WORD $0x3dc0c002 // ldr q2, [x0, #768]
+	WORD $0x3dc19c02 // ldr q2, [x0, #1648]
 	WORD $0x6ea24484 // ushl v4.4s, v4.4s, v2.4s
-	WORD $0x3dc0c402 // ldr q2, [x0, #784]
+	WORD $0x3dc1a002 // ldr q2, [x0, #1664]
 	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
 	WORD $0x4ea41c21 // orr v1.16b, v1.16b, v4.16b
 	WORD $0x0f08a422 // sxtl v2.8h, v1.8b
@@ -22905,14 +24869,14 @@ strip6:
 	WORD $0x6e21dc61 // fmul v1.4s, v3.4s, v1.4s
 	WORD $0x3dc024a3 // ldr q3, [x5, #144]
 	WORD $0x3dc028aa // ldr q10, [x5, #160]
-	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x3dc16804 // ldr q4, [x0, #1440]
 	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
 	WORD $0x4e241d44 // and v4.16b, v10.16b, v4.16b
 	WORD $0x3dc004aa // ldr q10, [x5, #16]
 	WORD $0x3dc008a5 // ldr q5, [x5, #32]
 	WORD $0x6f3e054a // ushr v10.4s, v10.4s, #2
 	WORD $0x6f3e04a5 // ushr v5.4s, v5.4s, #2
-	WORD $0x3dc0a406 // ldr q6, [x0, #656]
+	WORD $0x3dc18006 // ldr q6, [x0, #1536]
 	WORD $0x4e261d4a // and v10.16b, v10.16b, v6.16b
 	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
 	WORD $0x4eaa1c6a // orr v10.16b, v3.16b, v10.16b
@@ -22972,16 +24936,16 @@ strip6:
 	RET
 strip7:
 	WORD $0x3dc000a9 // ldr q9, [x5, #0]
-	WORD $0x3dc0b406 // ldr q6, [x0, #720]
+	WORD $0x3dc19006 // ldr q6, [x0, #1600]
 	WORD $0x4e060126 // tbl v6.16b, {v9.16b}, v6.16b
-	WORD $0x3dc0b807 // ldr q7, [x0, #736]
+	WORD $0x3dc19407 // ldr q7, [x0, #1616]
 	WORD $0x6ea744c6 // ushl v6.4s, v6.4s, v7.4s
-	WORD $0x3dc0bc07 // ldr q7, [x0, #752]
+	WORD $0x3dc19807 // ldr q7, [x0, #1632]
 	WORD $0x4e271cc6 // and v6.16b, v6.16b, v7.16b
 	WORD $0x4e1c0527 // dup v7.4s, v9.s[3]
-	WORD $0x3dc0c009 // ldr q9, [x0, #768]
+	WORD $0x3dc19c09 // ldr q9, [x0, #1648]
 	WORD $0x6ea944e7 // ushl v7.4s, v7.4s, v9.4s
-	WORD $0x3dc0c409 // ldr q9, [x0, #784]
+	WORD $0x3dc1a009 // ldr q9, [x0, #1664]
 	WORD $0x4e291ce7 // and v7.16b, v7.16b, v9.16b
 	WORD $0x4ea71cc6 // orr v6.16b, v6.16b, v7.16b
 	WORD $0x0f08a4c9 // sxtl v9.8h, v6.8b
@@ -23007,14 +24971,14 @@ strip7:
 	WORD $0x3dc028a1 // ldr q1, [x5, #160]
 	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
 	WORD $0x6f3c0421 // ushr v1.4s, v1.4s, #4
-	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x3dc16807 // ldr q7, [x0, #1440]
 	WORD $0x4e271c00 // and v0.16b, v0.16b, v7.16b
 	WORD $0x4e271c27 // and v7.16b, v1.16b, v7.16b
 	WORD $0x3dc004a1 // ldr q1, [x5, #16]
 	WORD $0x3dc008a8 // ldr q8, [x5, #32]
 	WORD $0x6f3d0421 // ushr v1.4s, v1.4s, #3
 	WORD $0x6f3d0508 // ushr v8.4s, v8.4s, #3
-	WORD $0x3dc0a402 // ldr q2, [x0, #656]
+	WORD $0x3dc18002 // ldr q2, [x0, #1536]
 	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
 	WORD $0x4e221d02 // and v2.16b, v8.16b, v2.16b
 	WORD $0x4ea11c01 // orr v1.16b, v0.16b, v1.16b
@@ -23082,10 +25046,10 @@ TEXT ·dotQ6_KNeon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc0c800 // ldr q0, [x0, #800]
-	WORD $0x3dc0cc01 // ldr q1, [x0, #816]
-	WORD $0x3dc0d002 // ldr q2, [x0, #832]
-	WORD $0x3dc02403 // ldr q3, [x0, #144]
+	WORD $0x3dc1a400 // ldr q0, [x0, #1680]
+	WORD $0x3dc1a801 // ldr q1, [x0, #1696]
+	WORD $0x3dc1ac02 // ldr q2, [x0, #1712]
+	WORD $0x3dc1b003 // ldr q3, [x0, #1728]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -23117,50 +25081,50 @@ block:
 	WORD $0x6e2bdd4b // fmul v11.4s, v10.4s, v11.4s
 	WORD $0x3dc000ea // ldr q10, [x7, #0]
 	WORD $0x3dc004ef // ldr q15, [x7, #16]
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x3dc16810 // ldr q16, [x0, #1440]
 	WORD $0x4e301d51 // and v17.16b, v10.16b, v16.16b
 	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
 	WORD $0x3dc020f2 // ldr q18, [x7, #128]
 	WORD $0x3dc024f3 // ldr q19, [x7, #144]
 	WORD $0x4f245654 // shl v20.4s, v18.4s, #4
 	WORD $0x4f245675 // shl v21.4s, v19.4s, #4
-	WORD $0x3dc0d416 // ldr q22, [x0, #848]
+	WORD $0x3dc1b416 // ldr q22, [x0, #1744]
 	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
 	WORD $0x4e361eb6 // and v22.16b, v21.16b, v22.16b
 	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
 	WORD $0x4eb61e16 // orr v22.16b, v16.16b, v22.16b
 	WORD $0x6f3c054a // ushr v10.4s, v10.4s, #4
 	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x3dc16810 // ldr q16, [x0, #1440]
 	WORD $0x4e301d4a // and v10.16b, v10.16b, v16.16b
 	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
-	WORD $0x3dc0d40f // ldr q15, [x0, #848]
+	WORD $0x3dc1b40f // ldr q15, [x0, #1744]
 	WORD $0x4e2f1e52 // and v18.16b, v18.16b, v15.16b
 	WORD $0x4e2f1e6f // and v15.16b, v19.16b, v15.16b
 	WORD $0x4eb21d52 // orr v18.16b, v10.16b, v18.16b
 	WORD $0x4eaf1e0f // orr v15.16b, v16.16b, v15.16b
 	WORD $0x3dc008f0 // ldr q16, [x7, #32]
 	WORD $0x3dc00cea // ldr q10, [x7, #48]
-	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x3dc16813 // ldr q19, [x0, #1440]
 	WORD $0x4e331e11 // and v17.16b, v16.16b, v19.16b
 	WORD $0x4e331d53 // and v19.16b, v10.16b, v19.16b
 	WORD $0x3dc020f5 // ldr q21, [x7, #128]
 	WORD $0x3dc024f7 // ldr q23, [x7, #144]
 	WORD $0x4f2256b8 // shl v24.4s, v21.4s, #2
 	WORD $0x4f2256f9 // shl v25.4s, v23.4s, #2
-	WORD $0x3dc0d41a // ldr q26, [x0, #848]
+	WORD $0x3dc1b41a // ldr q26, [x0, #1744]
 	WORD $0x4e3a1f18 // and v24.16b, v24.16b, v26.16b
 	WORD $0x4e3a1f3a // and v26.16b, v25.16b, v26.16b
 	WORD $0x4eb81e38 // orr v24.16b, v17.16b, v24.16b
 	WORD $0x4eba1e7a // orr v26.16b, v19.16b, v26.16b
 	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
 	WORD $0x6f3c054a // ushr v10.4s, v10.4s, #4
-	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x3dc16813 // ldr q19, [x0, #1440]
 	WORD $0x4e331e10 // and v16.16b, v16.16b, v19.16b
 	WORD $0x4e331d53 // and v19.16b, v10.16b, v19.16b
 	WORD $0x6f3e06b5 // ushr v21.4s, v21.4s, #2
 	WORD $0x6f3e06f7 // ushr v23.4s, v23.4s, #2
-	WORD $0x3dc0d40a // ldr q10, [x0, #848]
+	WORD $0x3dc1b40a // ldr q10, [x0, #1744]
 	WORD $0x4e2a1eb5 // and v21.16b, v21.16b, v10.16b
 	WORD $0x4e2a1eea // and v10.16b, v23.16b, v10.16b
 	WORD $0x4eb51e15 // orr v21.16b, v16.16b, v21.16b
@@ -23243,24 +25207,24 @@ block:
 	WORD $0x4e31cec7 // fmla v7.4s, v22.4s, v17.4s
 	WORD $0x3dc010f6 // ldr q22, [x7, #64]
 	WORD $0x3dc014fb // ldr q27, [x7, #80]
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x3dc16811 // ldr q17, [x0, #1440]
 	WORD $0x4e311ed7 // and v23.16b, v22.16b, v17.16b
 	WORD $0x4e311f71 // and v17.16b, v27.16b, v17.16b
 	WORD $0x3dc028f0 // ldr q16, [x7, #160]
 	WORD $0x3dc02cf3 // ldr q19, [x7, #176]
 	WORD $0x4f24560f // shl v15.4s, v16.4s, #4
 	WORD $0x4f24567c // shl v28.4s, v19.4s, #4
-	WORD $0x3dc0d419 // ldr q25, [x0, #848]
+	WORD $0x3dc1b419 // ldr q25, [x0, #1744]
 	WORD $0x4e391def // and v15.16b, v15.16b, v25.16b
 	WORD $0x4e391f99 // and v25.16b, v28.16b, v25.16b
 	WORD $0x4eaf1eef // orr v15.16b, v23.16b, v15.16b
 	WORD $0x4eb91e39 // orr v25.16b, v17.16b, v25.16b
 	WORD $0x6f3c06d6 // ushr v22.4s, v22.4s, #4
 	WORD $0x6f3c077b // ushr v27.4s, v27.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x3dc16811 // ldr q17, [x0, #1440]
 	WORD $0x4e311ed6 // and v22.16b, v22.16b, v17.16b
 	WORD $0x4e311f71 // and v17.16b, v27.16b, v17.16b
-	WORD $0x3dc0d41b // ldr q27, [x0, #848]
+	WORD $0x3dc1b41b // ldr q27, [x0, #1744]
 	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
 	WORD $0x4e3b1e7b // and v27.16b, v19.16b, v27.16b
 	WORD $0x4eb01ed0 // orr v16.16b, v22.16b, v16.16b
@@ -23343,26 +25307,26 @@ block:
 	WORD $0x4e37cd87 // fmla v7.4s, v12.4s, v23.4s
 	WORD $0x3dc018ec // ldr q12, [x7, #96]
 	WORD $0x3dc01ced // ldr q13, [x7, #112]
-	WORD $0x3dc08c17 // ldr q23, [x0, #560]
+	WORD $0x3dc16817 // ldr q23, [x0, #1440]
 	WORD $0x4e371d93 // and v19.16b, v12.16b, v23.16b
 	WORD $0x4e371db7 // and v23.16b, v13.16b, v23.16b
 	WORD $0x3dc028fa // ldr q26, [x7, #160]
 	WORD $0x3dc02cf6 // ldr q22, [x7, #176]
 	WORD $0x4f225751 // shl v17.4s, v26.4s, #2
 	WORD $0x4f2256d2 // shl v18.4s, v22.4s, #2
-	WORD $0x3dc0d40a // ldr q10, [x0, #848]
+	WORD $0x3dc1b40a // ldr q10, [x0, #1744]
 	WORD $0x4e2a1e31 // and v17.16b, v17.16b, v10.16b
 	WORD $0x4e2a1e4a // and v10.16b, v18.16b, v10.16b
 	WORD $0x4eb11e71 // orr v17.16b, v19.16b, v17.16b
 	WORD $0x4eaa1eea // orr v10.16b, v23.16b, v10.16b
 	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
 	WORD $0x6f3c05ad // ushr v13.4s, v13.4s, #4
-	WORD $0x3dc08c17 // ldr q23, [x0, #560]
+	WORD $0x3dc16817 // ldr q23, [x0, #1440]
 	WORD $0x4e371d8c // and v12.16b, v12.16b, v23.16b
 	WORD $0x4e371db7 // and v23.16b, v13.16b, v23.16b
 	WORD $0x6f3e075a // ushr v26.4s, v26.4s, #2
 	WORD $0x6f3e06d6 // ushr v22.4s, v22.4s, #2
-	WORD $0x3dc0d40d // ldr q13, [x0, #848]
+	WORD $0x3dc1b40d // ldr q13, [x0, #1744]
 	WORD $0x4e2d1f5a // and v26.16b, v26.16b, v13.16b
 	WORD $0x4e2d1ecd // and v13.16b, v22.16b, v13.16b
 	WORD $0x4eba1d9a // orr v26.16b, v12.16b, v26.16b
@@ -23582,19 +25546,19 @@ strip0:
 	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
 	WORD $0x3dc000a1 // ldr q1, [x5, #0]
 	WORD $0x3dc004a4 // ldr q4, [x5, #16]
-	WORD $0x3dc08c02 // ldr q2, [x0, #560]
+	WORD $0x3dc16802 // ldr q2, [x0, #1440]
 	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
 	WORD $0x4e221c82 // and v2.16b, v4.16b, v2.16b
 	WORD $0x3dc020a4 // ldr q4, [x5, #128]
 	WORD $0x3dc024a0 // ldr q0, [x5, #144]
 	WORD $0x4f245484 // shl v4.4s, v4.4s, #4
 	WORD $0x4f245400 // shl v0.4s, v0.4s, #4
-	WORD $0x3dc0d405 // ldr q5, [x0, #848]
+	WORD $0x3dc1b405 // ldr q5, [x0, #1744]
 	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
 	WORD $0x4e251c05 // and v5.16b, v0.16b, v5.16b
 	WORD $0x4ea41c24 // orr v4.16b, v1.16b, v4.16b
 	WORD $0x4ea51c45 // orr v5.16b, v2.16b, v5.16b
-	WORD $0x3dc0d802 // ldr q2, [x0, #864]
+	WORD $0x3dc1b802 // ldr q2, [x0, #1760]
 	WORD $0x6e228484 // sub v4.16b, v4.16b, v2.16b
 	WORD $0x6e2284a2 // sub v2.16b, v5.16b, v2.16b
 	WORD $0x0f08a485 // sxtl v5.8h, v4.8b
@@ -23659,19 +25623,19 @@ strip1:
 	WORD $0x6e22dd22 // fmul v2.4s, v9.4s, v2.4s
 	WORD $0x3dc008a2 // ldr q2, [x5, #32]
 	WORD $0x3dc00ca7 // ldr q7, [x5, #48]
-	WORD $0x3dc08c08 // ldr q8, [x0, #560]
+	WORD $0x3dc16808 // ldr q8, [x0, #1440]
 	WORD $0x4e281c42 // and v2.16b, v2.16b, v8.16b
 	WORD $0x4e281ce8 // and v8.16b, v7.16b, v8.16b
 	WORD $0x3dc020a7 // ldr q7, [x5, #128]
 	WORD $0x3dc024a9 // ldr q9, [x5, #144]
 	WORD $0x4f2254e7 // shl v7.4s, v7.4s, #2
 	WORD $0x4f225529 // shl v9.4s, v9.4s, #2
-	WORD $0x3dc0d403 // ldr q3, [x0, #848]
+	WORD $0x3dc1b403 // ldr q3, [x0, #1744]
 	WORD $0x4e231ce7 // and v7.16b, v7.16b, v3.16b
 	WORD $0x4e231d23 // and v3.16b, v9.16b, v3.16b
 	WORD $0x4ea71c47 // orr v7.16b, v2.16b, v7.16b
 	WORD $0x4ea31d03 // orr v3.16b, v8.16b, v3.16b
-	WORD $0x3dc0d808 // ldr q8, [x0, #864]
+	WORD $0x3dc1b808 // ldr q8, [x0, #1760]
 	WORD $0x6e2884e7 // sub v7.16b, v7.16b, v8.16b
 	WORD $0x6e288468 // sub v8.16b, v3.16b, v8.16b
 	WORD $0x0f08a4e3 // sxtl v3.8h, v7.8b
@@ -23738,17 +25702,17 @@ strip2:
 	WORD $0x3dc004a0 // ldr q0, [x5, #16]
 	WORD $0x6f3c0508 // ushr v8.4s, v8.4s, #4
 	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
-	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x3dc16804 // ldr q4, [x0, #1440]
 	WORD $0x4e241d08 // and v8.16b, v8.16b, v4.16b
 	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
 	WORD $0x3dc020a0 // ldr q0, [x5, #128]
 	WORD $0x3dc024a1 // ldr q1, [x5, #144]
-	WORD $0x3dc0d406 // ldr q6, [x0, #848]
+	WORD $0x3dc1b406 // ldr q6, [x0, #1744]
 	WORD $0x4e261c00 // and v0.16b, v0.16b, v6.16b
 	WORD $0x4e261c26 // and v6.16b, v1.16b, v6.16b
 	WORD $0x4ea01d00 // orr v0.16b, v8.16b, v0.16b
 	WORD $0x4ea61c86 // orr v6.16b, v4.16b, v6.16b
-	WORD $0x3dc0d804 // ldr q4, [x0, #864]
+	WORD $0x3dc1b804 // ldr q4, [x0, #1760]
 	WORD $0x6e248400 // sub v0.16b, v0.16b, v4.16b
 	WORD $0x6e2484c4 // sub v4.16b, v6.16b, v4.16b
 	WORD $0x0f08a406 // sxtl v6.8h, v0.8b
@@ -23815,19 +25779,19 @@ strip3:
 	WORD $0x3dc00ca9 // ldr q9, [x5, #48]
 	WORD $0x6f3c0484 // ushr v4.4s, v4.4s, #4
 	WORD $0x6f3c0529 // ushr v9.4s, v9.4s, #4
-	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x3dc16807 // ldr q7, [x0, #1440]
 	WORD $0x4e271c84 // and v4.16b, v4.16b, v7.16b
 	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
 	WORD $0x3dc020a9 // ldr q9, [x5, #128]
 	WORD $0x3dc024a2 // ldr q2, [x5, #144]
 	WORD $0x6f3e0529 // ushr v9.4s, v9.4s, #2
 	WORD $0x6f3e0442 // ushr v2.4s, v2.4s, #2
-	WORD $0x3dc0d405 // ldr q5, [x0, #848]
+	WORD $0x3dc1b405 // ldr q5, [x0, #1744]
 	WORD $0x4e251d29 // and v9.16b, v9.16b, v5.16b
 	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
 	WORD $0x4ea91c89 // orr v9.16b, v4.16b, v9.16b
 	WORD $0x4ea51ce5 // orr v5.16b, v7.16b, v5.16b
-	WORD $0x3dc0d807 // ldr q7, [x0, #864]
+	WORD $0x3dc1b807 // ldr q7, [x0, #1760]
 	WORD $0x6e278529 // sub v9.16b, v9.16b, v7.16b
 	WORD $0x6e2784a7 // sub v7.16b, v5.16b, v7.16b
 	WORD $0x0f08a525 // sxtl v5.8h, v9.8b
@@ -23892,19 +25856,19 @@ strip4:
 	WORD $0x6e27dd07 // fmul v7.4s, v8.4s, v7.4s
 	WORD $0x3dc010a7 // ldr q7, [x5, #64]
 	WORD $0x3dc014a6 // ldr q6, [x5, #80]
-	WORD $0x3dc08c00 // ldr q0, [x0, #560]
+	WORD $0x3dc16800 // ldr q0, [x0, #1440]
 	WORD $0x4e201ce7 // and v7.16b, v7.16b, v0.16b
 	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
 	WORD $0x3dc028a6 // ldr q6, [x5, #160]
 	WORD $0x3dc02ca8 // ldr q8, [x5, #176]
 	WORD $0x4f2454c6 // shl v6.4s, v6.4s, #4
 	WORD $0x4f245508 // shl v8.4s, v8.4s, #4
-	WORD $0x3dc0d403 // ldr q3, [x0, #848]
+	WORD $0x3dc1b403 // ldr q3, [x0, #1744]
 	WORD $0x4e231cc6 // and v6.16b, v6.16b, v3.16b
 	WORD $0x4e231d03 // and v3.16b, v8.16b, v3.16b
 	WORD $0x4ea61ce6 // orr v6.16b, v7.16b, v6.16b
 	WORD $0x4ea31c03 // orr v3.16b, v0.16b, v3.16b
-	WORD $0x3dc0d800 // ldr q0, [x0, #864]
+	WORD $0x3dc1b800 // ldr q0, [x0, #1760]
 	WORD $0x6e2084c6 // sub v6.16b, v6.16b, v0.16b
 	WORD $0x6e208460 // sub v0.16b, v3.16b, v0.16b
 	WORD $0x0f08a4c3 // sxtl v3.8h, v6.8b
@@ -23969,19 +25933,19 @@ strip5:
 	WORD $0x6e20dc80 // fmul v0.4s, v4.4s, v0.4s
 	WORD $0x3dc018a0 // ldr q0, [x5, #96]
 	WORD $0x3dc01ca5 // ldr q5, [x5, #112]
-	WORD $0x3dc08c09 // ldr q9, [x0, #560]
+	WORD $0x3dc16809 // ldr q9, [x0, #1440]
 	WORD $0x4e291c00 // and v0.16b, v0.16b, v9.16b
 	WORD $0x4e291ca9 // and v9.16b, v5.16b, v9.16b
 	WORD $0x3dc028a5 // ldr q5, [x5, #160]
 	WORD $0x3dc02ca4 // ldr q4, [x5, #176]
 	WORD $0x4f2254a5 // shl v5.4s, v5.4s, #2
 	WORD $0x4f225484 // shl v4.4s, v4.4s, #2
-	WORD $0x3dc0d401 // ldr q1, [x0, #848]
+	WORD $0x3dc1b401 // ldr q1, [x0, #1744]
 	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
 	WORD $0x4e211c81 // and v1.16b, v4.16b, v1.16b
 	WORD $0x4ea51c05 // orr v5.16b, v0.16b, v5.16b
 	WORD $0x4ea11d21 // orr v1.16b, v9.16b, v1.16b
-	WORD $0x3dc0d809 // ldr q9, [x0, #864]
+	WORD $0x3dc1b809 // ldr q9, [x0, #1760]
 	WORD $0x6e2984a5 // sub v5.16b, v5.16b, v9.16b
 	WORD $0x6e298429 // sub v9.16b, v1.16b, v9.16b
 	WORD $0x0f08a4a1 // sxtl v1.8h, v5.8b
@@ -24048,17 +26012,17 @@ strip6:
 	WORD $0x3dc014a3 // ldr q3, [x5, #80]
 	WORD $0x6f3c0508 // ushr v8.4s, v8.4s, #4
 	WORD $0x6f3c0463 // ushr v3.4s, v3.4s, #4
-	WORD $0x3dc08c06 // ldr q6, [x0, #560]
+	WORD $0x3dc16806 // ldr q6, [x0, #1440]
 	WORD $0x4e261d08 // and v8.16b, v8.16b, v6.16b
 	WORD $0x4e261c66 // and v6.16b, v3.16b, v6.16b
 	WORD $0x3dc028a3 // ldr q3, [x5, #160]
 	WORD $0x3dc02ca7 // ldr q7, [x5, #176]
-	WORD $0x3dc0d402 // ldr q2, [x0, #848]
+	WORD $0x3dc1b402 // ldr q2, [x0, #1744]
 	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
 	WORD $0x4e221ce2 // and v2.16b, v7.16b, v2.16b
 	WORD $0x4ea31d03 // orr v3.16b, v8.16b, v3.16b
 	WORD $0x4ea21cc2 // orr v2.16b, v6.16b, v2.16b
-	WORD $0x3dc0d806 // ldr q6, [x0, #864]
+	WORD $0x3dc1b806 // ldr q6, [x0, #1760]
 	WORD $0x6e268463 // sub v3.16b, v3.16b, v6.16b
 	WORD $0x6e268446 // sub v6.16b, v2.16b, v6.16b
 	WORD $0x0f08a462 // sxtl v2.8h, v3.8b
@@ -24125,19 +26089,19 @@ strip7:
 	WORD $0x3dc01ca1 // ldr q1, [x5, #112]
 	WORD $0x6f3c0484 // ushr v4.4s, v4.4s, #4
 	WORD $0x6f3c0421 // ushr v1.4s, v1.4s, #4
-	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x3dc16805 // ldr q5, [x0, #1440]
 	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
 	WORD $0x4e251c25 // and v5.16b, v1.16b, v5.16b
 	WORD $0x3dc028a1 // ldr q1, [x5, #160]
 	WORD $0x3dc02ca0 // ldr q0, [x5, #176]
 	WORD $0x6f3e0421 // ushr v1.4s, v1.4s, #2
 	WORD $0x6f3e0400 // ushr v0.4s, v0.4s, #2
-	WORD $0x3dc0d409 // ldr q9, [x0, #848]
+	WORD $0x3dc1b409 // ldr q9, [x0, #1744]
 	WORD $0x4e291c21 // and v1.16b, v1.16b, v9.16b
 	WORD $0x4e291c09 // and v9.16b, v0.16b, v9.16b
 	WORD $0x4ea11c81 // orr v1.16b, v4.16b, v1.16b
 	WORD $0x4ea91ca9 // orr v9.16b, v5.16b, v9.16b
-	WORD $0x3dc0d805 // ldr q5, [x0, #864]
+	WORD $0x3dc1b805 // ldr q5, [x0, #1760]
 	WORD $0x6e258421 // sub v1.16b, v1.16b, v5.16b
 	WORD $0x6e258525 // sub v5.16b, v9.16b, v5.16b
 	WORD $0x0f08a429 // sxtl v9.8h, v1.8b
@@ -24182,90 +26146,90 @@ strip7:
 	BGT strip7
 	RET
 
-DATA ·neonConsts+0(SB)/4, $0x3fb8aa3b
-DATA ·neonConsts+4(SB)/4, $0x3f318000
-DATA ·neonConsts+8(SB)/4, $0xb95e8083
-DATA ·neonConsts+12(SB)/4, $0xbfb8aa3b
-DATA ·neonConsts+16(SB)/4, $0x43160000
-DATA ·neonConsts+20(SB)/4, $0x43160000
-DATA ·neonConsts+24(SB)/4, $0x43160000
-DATA ·neonConsts+28(SB)/4, $0x43160000
-DATA ·neonConsts+32(SB)/4, $0xc3160000
-DATA ·neonConsts+36(SB)/4, $0xc3160000
-DATA ·neonConsts+40(SB)/4, $0xc3160000
-DATA ·neonConsts+44(SB)/4, $0xc3160000
-DATA ·neonConsts+48(SB)/4, $0x4b400000
-DATA ·neonConsts+52(SB)/4, $0x4b400000
-DATA ·neonConsts+56(SB)/4, $0x4b400000
-DATA ·neonConsts+60(SB)/4, $0x4b400000
-DATA ·neonConsts+64(SB)/4, $0x39506967
-DATA ·neonConsts+68(SB)/4, $0x39506967
-DATA ·neonConsts+72(SB)/4, $0x39506967
-DATA ·neonConsts+76(SB)/4, $0x39506967
-DATA ·neonConsts+80(SB)/4, $0x3ab743ce
-DATA ·neonConsts+84(SB)/4, $0x3ab743ce
-DATA ·neonConsts+88(SB)/4, $0x3ab743ce
-DATA ·neonConsts+92(SB)/4, $0x3ab743ce
-DATA ·neonConsts+96(SB)/4, $0x3c088908
-DATA ·neonConsts+100(SB)/4, $0x3c088908
-DATA ·neonConsts+104(SB)/4, $0x3c088908
-DATA ·neonConsts+108(SB)/4, $0x3c088908
-DATA ·neonConsts+112(SB)/4, $0x3d2aa9c1
-DATA ·neonConsts+116(SB)/4, $0x3d2aa9c1
-DATA ·neonConsts+120(SB)/4, $0x3d2aa9c1
-DATA ·neonConsts+124(SB)/4, $0x3d2aa9c1
-DATA ·neonConsts+128(SB)/4, $0x3e2aaaaa
-DATA ·neonConsts+132(SB)/4, $0x3e2aaaaa
-DATA ·neonConsts+136(SB)/4, $0x3e2aaaaa
-DATA ·neonConsts+140(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+0(SB)/4, $0x3ab743ce
+DATA ·neonConsts+4(SB)/4, $0x3ab743ce
+DATA ·neonConsts+8(SB)/4, $0x3ab743ce
+DATA ·neonConsts+12(SB)/4, $0x3ab743ce
+DATA ·neonConsts+16(SB)/4, $0x3ab743ce
+DATA ·neonConsts+20(SB)/4, $0x3ab743ce
+DATA ·neonConsts+24(SB)/4, $0x3ab743ce
+DATA ·neonConsts+28(SB)/4, $0x3ab743ce
+DATA ·neonConsts+32(SB)/4, $0x3c088908
+DATA ·neonConsts+36(SB)/4, $0x3c088908
+DATA ·neonConsts+40(SB)/4, $0x3c088908
+DATA ·neonConsts+44(SB)/4, $0x3c088908
+DATA ·neonConsts+48(SB)/4, $0x3c088908
+DATA ·neonConsts+52(SB)/4, $0x3c088908
+DATA ·neonConsts+56(SB)/4, $0x3c088908
+DATA ·neonConsts+60(SB)/4, $0x3c088908
+DATA ·neonConsts+64(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+68(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+72(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+76(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+80(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+84(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+88(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+92(SB)/4, $0x3d2aa9c1
+DATA ·neonConsts+96(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+100(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+104(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+108(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+112(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+116(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+120(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+124(SB)/4, $0x3e2aaaaa
+DATA ·neonConsts+128(SB)/4, $0x3f000000
+DATA ·neonConsts+132(SB)/4, $0x3f000000
+DATA ·neonConsts+136(SB)/4, $0x3f000000
+DATA ·neonConsts+140(SB)/4, $0x3f000000
 DATA ·neonConsts+144(SB)/4, $0x3f000000
 DATA ·neonConsts+148(SB)/4, $0x3f000000
 DATA ·neonConsts+152(SB)/4, $0x3f000000
 DATA ·neonConsts+156(SB)/4, $0x3f000000
-DATA ·neonConsts+160(SB)/4, $0x3f800000
-DATA ·neonConsts+164(SB)/4, $0x3f800000
-DATA ·neonConsts+168(SB)/4, $0x3f800000
-DATA ·neonConsts+172(SB)/4, $0x3f800000
-DATA ·neonConsts+176(SB)/4, $0x0000007f
-DATA ·neonConsts+180(SB)/4, $0x0000007f
-DATA ·neonConsts+184(SB)/4, $0x0000007f
-DATA ·neonConsts+188(SB)/4, $0x0000007f
-DATA ·neonConsts+192(SB)/4, $0x80000000
-DATA ·neonConsts+196(SB)/4, $0x80000000
-DATA ·neonConsts+200(SB)/4, $0x80000000
-DATA ·neonConsts+204(SB)/4, $0x80000000
-DATA ·neonConsts+208(SB)/4, $0x40000000
-DATA ·neonConsts+212(SB)/4, $0x40000000
-DATA ·neonConsts+216(SB)/4, $0x40000000
-DATA ·neonConsts+220(SB)/4, $0x40000000
-DATA ·neonConsts+224(SB)/4, $0x3e79cb2a
-DATA ·neonConsts+228(SB)/4, $0x3e79cb2a
-DATA ·neonConsts+232(SB)/4, $0x3e79cb2a
-DATA ·neonConsts+236(SB)/4, $0x3e79cb2a
-DATA ·neonConsts+240(SB)/4, $0x3e5b1f0b
-DATA ·neonConsts+244(SB)/4, $0x3e5b1f0b
-DATA ·neonConsts+248(SB)/4, $0x3e5b1f0b
-DATA ·neonConsts+252(SB)/4, $0x3e5b1f0b
-DATA ·neonConsts+256(SB)/4, $0x3e928914
-DATA ·neonConsts+260(SB)/4, $0x3e928914
-DATA ·neonConsts+264(SB)/4, $0x3e928914
-DATA ·neonConsts+268(SB)/4, $0x3e928914
-DATA ·neonConsts+272(SB)/4, $0x3ecccb1c
-DATA ·neonConsts+276(SB)/4, $0x3ecccb1c
-DATA ·neonConsts+280(SB)/4, $0x3ecccb1c
-DATA ·neonConsts+284(SB)/4, $0x3ecccb1c
-DATA ·neonConsts+288(SB)/4, $0x3f2aaaad
-DATA ·neonConsts+292(SB)/4, $0x3f2aaaad
-DATA ·neonConsts+296(SB)/4, $0x3f2aaaad
-DATA ·neonConsts+300(SB)/4, $0x3f2aaaad
-DATA ·neonConsts+304(SB)/4, $0xc2fc0000
-DATA ·neonConsts+308(SB)/4, $0xc2fc0000
-DATA ·neonConsts+312(SB)/4, $0xc2fc0000
-DATA ·neonConsts+316(SB)/4, $0xc2fc0000
-DATA ·neonConsts+320(SB)/4, $0x3aaf6433
-DATA ·neonConsts+324(SB)/4, $0x3aaf6433
-DATA ·neonConsts+328(SB)/4, $0x3aaf6433
-DATA ·neonConsts+332(SB)/4, $0x3aaf6433
+DATA ·neonConsts+160(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+164(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+168(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+172(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+176(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+180(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+184(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+188(SB)/4, $0x3e5b1f0b
+DATA ·neonConsts+192(SB)/4, $0x3e928914
+DATA ·neonConsts+196(SB)/4, $0x3e928914
+DATA ·neonConsts+200(SB)/4, $0x3e928914
+DATA ·neonConsts+204(SB)/4, $0x3e928914
+DATA ·neonConsts+208(SB)/4, $0x3e928914
+DATA ·neonConsts+212(SB)/4, $0x3e928914
+DATA ·neonConsts+216(SB)/4, $0x3e928914
+DATA ·neonConsts+220(SB)/4, $0x3e928914
+DATA ·neonConsts+224(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+228(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+232(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+236(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+240(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+244(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+248(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+252(SB)/4, $0x3ecccb1c
+DATA ·neonConsts+256(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+260(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+264(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+268(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+272(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+276(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+280(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+284(SB)/4, $0x3f2aaaad
+DATA ·neonConsts+288(SB)/4, $0x40000000
+DATA ·neonConsts+292(SB)/4, $0x40000000
+DATA ·neonConsts+296(SB)/4, $0x40000000
+DATA ·neonConsts+300(SB)/4, $0x40000000
+DATA ·neonConsts+304(SB)/4, $0x40000000
+DATA ·neonConsts+308(SB)/4, $0x40000000
+DATA ·neonConsts+312(SB)/4, $0x40000000
+DATA ·neonConsts+316(SB)/4, $0x40000000
+DATA ·neonConsts+320(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+324(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+328(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+332(SB)/4, $0x3c1e5fb0
 DATA ·neonConsts+336(SB)/4, $0x3c1e5fb0
 DATA ·neonConsts+340(SB)/4, $0x3c1e5fb0
 DATA ·neonConsts+344(SB)/4, $0x3c1e5fb0
@@ -24274,132 +26238,220 @@ DATA ·neonConsts+352(SB)/4, $0x3d6357f7
 DATA ·neonConsts+356(SB)/4, $0x3d6357f7
 DATA ·neonConsts+360(SB)/4, $0x3d6357f7
 DATA ·neonConsts+364(SB)/4, $0x3d6357f7
-DATA ·neonConsts+368(SB)/4, $0x3e75fd26
-DATA ·neonConsts+372(SB)/4, $0x3e75fd26
-DATA ·neonConsts+376(SB)/4, $0x3e75fd26
-DATA ·neonConsts+380(SB)/4, $0x3e75fd26
-DATA ·neonConsts+384(SB)/4, $0x3f317218
-DATA ·neonConsts+388(SB)/4, $0x3f317218
-DATA ·neonConsts+392(SB)/4, $0x3f317218
-DATA ·neonConsts+396(SB)/4, $0x3f317218
-DATA ·neonConsts+400(SB)/4, $0xc2480000
-DATA ·neonConsts+404(SB)/4, $0xc2480000
-DATA ·neonConsts+408(SB)/4, $0xc2480000
-DATA ·neonConsts+412(SB)/4, $0xc2480000
-DATA ·neonConsts+416(SB)/4, $0xc2c80000
-DATA ·neonConsts+420(SB)/4, $0xc2c80000
-DATA ·neonConsts+424(SB)/4, $0xc2c80000
-DATA ·neonConsts+428(SB)/4, $0xc2c80000
-DATA ·neonConsts+432(SB)/4, $0x00000000
-DATA ·neonConsts+436(SB)/4, $0x00000001
-DATA ·neonConsts+440(SB)/4, $0x00000002
-DATA ·neonConsts+444(SB)/4, $0x00000003
-DATA ·neonConsts+448(SB)/4, $0x00000004
-DATA ·neonConsts+452(SB)/4, $0x00000005
-DATA ·neonConsts+456(SB)/4, $0x00000006
-DATA ·neonConsts+460(SB)/4, $0x00000007
-DATA ·neonConsts+464(SB)/4, $0x00000008
-DATA ·neonConsts+468(SB)/4, $0x00000009
-DATA ·neonConsts+472(SB)/4, $0x0000000a
-DATA ·neonConsts+476(SB)/4, $0x0000000b
-DATA ·neonConsts+480(SB)/4, $0x0000000c
-DATA ·neonConsts+484(SB)/4, $0x0000000d
-DATA ·neonConsts+488(SB)/4, $0x0000000e
-DATA ·neonConsts+492(SB)/4, $0x0000000f
-DATA ·neonConsts+496(SB)/4, $0x0000000f
-DATA ·neonConsts+500(SB)/4, $0x0000000f
-DATA ·neonConsts+504(SB)/4, $0x0000000f
-DATA ·neonConsts+508(SB)/4, $0x0000000f
-DATA ·neonConsts+512(SB)/4, $0x00000f00
-DATA ·neonConsts+516(SB)/4, $0x00000f00
-DATA ·neonConsts+520(SB)/4, $0x00000f00
-DATA ·neonConsts+524(SB)/4, $0x00000f00
-DATA ·neonConsts+528(SB)/4, $0x000f0000
-DATA ·neonConsts+532(SB)/4, $0x000f0000
-DATA ·neonConsts+536(SB)/4, $0x000f0000
-DATA ·neonConsts+540(SB)/4, $0x000f0000
-DATA ·neonConsts+544(SB)/4, $0x0f000000
-DATA ·neonConsts+548(SB)/4, $0x0f000000
-DATA ·neonConsts+552(SB)/4, $0x0f000000
-DATA ·neonConsts+556(SB)/4, $0x0f000000
-DATA ·neonConsts+560(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+564(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+568(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+572(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+576(SB)/4, $0x08080808
-DATA ·neonConsts+580(SB)/4, $0x08080808
-DATA ·neonConsts+584(SB)/4, $0x08080808
-DATA ·neonConsts+588(SB)/4, $0x08080808
-DATA ·neonConsts+592(SB)/4, $0x0000001f
-DATA ·neonConsts+596(SB)/4, $0x0000001f
-DATA ·neonConsts+600(SB)/4, $0x0000001f
-DATA ·neonConsts+604(SB)/4, $0x0000001f
-DATA ·neonConsts+608(SB)/4, $0x00001f00
-DATA ·neonConsts+612(SB)/4, $0x00001f00
-DATA ·neonConsts+616(SB)/4, $0x00001f00
-DATA ·neonConsts+620(SB)/4, $0x00001f00
-DATA ·neonConsts+624(SB)/4, $0x001f0000
-DATA ·neonConsts+628(SB)/4, $0x001f0000
-DATA ·neonConsts+632(SB)/4, $0x001f0000
-DATA ·neonConsts+636(SB)/4, $0x001f0000
-DATA ·neonConsts+640(SB)/4, $0x1f000000
-DATA ·neonConsts+644(SB)/4, $0x1f000000
-DATA ·neonConsts+648(SB)/4, $0x1f000000
-DATA ·neonConsts+652(SB)/4, $0x1f000000
-DATA ·neonConsts+656(SB)/4, $0x10101010
-DATA ·neonConsts+660(SB)/4, $0x10101010
-DATA ·neonConsts+664(SB)/4, $0x10101010
-DATA ·neonConsts+668(SB)/4, $0x10101010
-DATA ·neonConsts+672(SB)/4, $0x08040201
-DATA ·neonConsts+676(SB)/4, $0x80402010
-DATA ·neonConsts+680(SB)/4, $0x08040201
-DATA ·neonConsts+684(SB)/4, $0x80402010
-DATA ·neonConsts+688(SB)/4, $0x00000000
-DATA ·neonConsts+692(SB)/4, $0x00000000
-DATA ·neonConsts+696(SB)/4, $0x01010101
-DATA ·neonConsts+700(SB)/4, $0x01010101
-DATA ·neonConsts+704(SB)/4, $0x02020202
-DATA ·neonConsts+708(SB)/4, $0x02020202
-DATA ·neonConsts+712(SB)/4, $0x03030303
-DATA ·neonConsts+716(SB)/4, $0x03030303
-DATA ·neonConsts+720(SB)/4, $0x07060504
-DATA ·neonConsts+724(SB)/4, $0x07060504
-DATA ·neonConsts+728(SB)/4, $0x0b0a0908
-DATA ·neonConsts+732(SB)/4, $0x0b0a0908
-DATA ·neonConsts+736(SB)/4, $0x00000000
-DATA ·neonConsts+740(SB)/4, $0xfffffffe
-DATA ·neonConsts+744(SB)/4, $0x00000000
-DATA ·neonConsts+748(SB)/4, $0xfffffffe
-DATA ·neonConsts+752(SB)/4, $0x3f3f3f3f
-DATA ·neonConsts+756(SB)/4, $0x30303030
-DATA ·neonConsts+760(SB)/4, $0x3f3f3f3f
-DATA ·neonConsts+764(SB)/4, $0x30303030
-DATA ·neonConsts+768(SB)/4, $0x00000000
-DATA ·neonConsts+772(SB)/4, $0x00000000
-DATA ·neonConsts+776(SB)/4, $0x00000000
-DATA ·neonConsts+780(SB)/4, $0xfffffffc
-DATA ·neonConsts+784(SB)/4, $0x00000000
-DATA ·neonConsts+788(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+792(SB)/4, $0x00000000
-DATA ·neonConsts+796(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+800(SB)/4, $0x0000003f
-DATA ·neonConsts+804(SB)/4, $0x0000003f
-DATA ·neonConsts+808(SB)/4, $0x0000003f
-DATA ·neonConsts+812(SB)/4, $0x0000003f
-DATA ·neonConsts+816(SB)/4, $0x00003f00
-DATA ·neonConsts+820(SB)/4, $0x00003f00
-DATA ·neonConsts+824(SB)/4, $0x00003f00
-DATA ·neonConsts+828(SB)/4, $0x00003f00
-DATA ·neonConsts+832(SB)/4, $0x003f0000
-DATA ·neonConsts+836(SB)/4, $0x003f0000
-DATA ·neonConsts+840(SB)/4, $0x003f0000
-DATA ·neonConsts+844(SB)/4, $0x003f0000
-DATA ·neonConsts+848(SB)/4, $0x30303030
-DATA ·neonConsts+852(SB)/4, $0x30303030
-DATA ·neonConsts+856(SB)/4, $0x30303030
-DATA ·neonConsts+860(SB)/4, $0x30303030
-DATA ·neonConsts+864(SB)/4, $0x20202020
-DATA ·neonConsts+868(SB)/4, $0x20202020
-DATA ·neonConsts+872(SB)/4, $0x20202020
-DATA ·neonConsts+876(SB)/4, $0x20202020
-GLOBL ·neonConsts(SB), RODATA|NOPTR, $880
+DATA ·neonConsts+368(SB)/4, $0x3d6357f7
+DATA ·neonConsts+372(SB)/4, $0x3d6357f7
+DATA ·neonConsts+376(SB)/4, $0x3d6357f7
+DATA ·neonConsts+380(SB)/4, $0x3d6357f7
+DATA ·neonConsts+384(SB)/4, $0x3e75fd26
+DATA ·neonConsts+388(SB)/4, $0x3e75fd26
+DATA ·neonConsts+392(SB)/4, $0x3e75fd26
+DATA ·neonConsts+396(SB)/4, $0x3e75fd26
+DATA ·neonConsts+400(SB)/4, $0x3e75fd26
+DATA ·neonConsts+404(SB)/4, $0x3e75fd26
+DATA ·neonConsts+408(SB)/4, $0x3e75fd26
+DATA ·neonConsts+412(SB)/4, $0x3e75fd26
+DATA ·neonConsts+416(SB)/4, $0x3f317218
+DATA ·neonConsts+420(SB)/4, $0x3f317218
+DATA ·neonConsts+424(SB)/4, $0x3f317218
+DATA ·neonConsts+428(SB)/4, $0x3f317218
+DATA ·neonConsts+432(SB)/4, $0x3f317218
+DATA ·neonConsts+436(SB)/4, $0x3f317218
+DATA ·neonConsts+440(SB)/4, $0x3f317218
+DATA ·neonConsts+444(SB)/4, $0x3f317218
+DATA ·neonConsts+448(SB)/4, $0x3f800000
+DATA ·neonConsts+452(SB)/4, $0x3f800000
+DATA ·neonConsts+456(SB)/4, $0x3f800000
+DATA ·neonConsts+460(SB)/4, $0x3f800000
+DATA ·neonConsts+464(SB)/4, $0x3f800000
+DATA ·neonConsts+468(SB)/4, $0x3f800000
+DATA ·neonConsts+472(SB)/4, $0x3f800000
+DATA ·neonConsts+476(SB)/4, $0x3f800000
+DATA ·neonConsts+1024(SB)/4, $0x3fb8aa3b
+DATA ·neonConsts+1028(SB)/4, $0x3f318000
+DATA ·neonConsts+1032(SB)/4, $0xb95e8083
+DATA ·neonConsts+1036(SB)/4, $0xbfb8aa3b
+DATA ·neonConsts+1040(SB)/4, $0x43160000
+DATA ·neonConsts+1044(SB)/4, $0x43160000
+DATA ·neonConsts+1048(SB)/4, $0x43160000
+DATA ·neonConsts+1052(SB)/4, $0x43160000
+DATA ·neonConsts+1056(SB)/4, $0xc3160000
+DATA ·neonConsts+1060(SB)/4, $0xc3160000
+DATA ·neonConsts+1064(SB)/4, $0xc3160000
+DATA ·neonConsts+1068(SB)/4, $0xc3160000
+DATA ·neonConsts+1072(SB)/4, $0x4b400000
+DATA ·neonConsts+1076(SB)/4, $0x4b400000
+DATA ·neonConsts+1080(SB)/4, $0x4b400000
+DATA ·neonConsts+1084(SB)/4, $0x4b400000
+DATA ·neonConsts+1088(SB)/4, $0x39506967
+DATA ·neonConsts+1092(SB)/4, $0x39506967
+DATA ·neonConsts+1096(SB)/4, $0x39506967
+DATA ·neonConsts+1100(SB)/4, $0x39506967
+DATA ·neonConsts+1104(SB)/4, $0x3f800000
+DATA ·neonConsts+1108(SB)/4, $0x3f800000
+DATA ·neonConsts+1112(SB)/4, $0x3f800000
+DATA ·neonConsts+1116(SB)/4, $0x3f800000
+DATA ·neonConsts+1120(SB)/4, $0x0000007f
+DATA ·neonConsts+1124(SB)/4, $0x0000007f
+DATA ·neonConsts+1128(SB)/4, $0x0000007f
+DATA ·neonConsts+1132(SB)/4, $0x0000007f
+DATA ·neonConsts+1136(SB)/4, $0x80000000
+DATA ·neonConsts+1140(SB)/4, $0x80000000
+DATA ·neonConsts+1144(SB)/4, $0x80000000
+DATA ·neonConsts+1148(SB)/4, $0x80000000
+DATA ·neonConsts+1152(SB)/4, $0x40000000
+DATA ·neonConsts+1156(SB)/4, $0x40000000
+DATA ·neonConsts+1160(SB)/4, $0x40000000
+DATA ·neonConsts+1164(SB)/4, $0x40000000
+DATA ·neonConsts+1168(SB)/4, $0x3e79cb2a
+DATA ·neonConsts+1172(SB)/4, $0x3e79cb2a
+DATA ·neonConsts+1176(SB)/4, $0x3e79cb2a
+DATA ·neonConsts+1180(SB)/4, $0x3e79cb2a
+DATA ·neonConsts+1184(SB)/4, $0xc2fc0000
+DATA ·neonConsts+1188(SB)/4, $0xc2fc0000
+DATA ·neonConsts+1192(SB)/4, $0xc2fc0000
+DATA ·neonConsts+1196(SB)/4, $0xc2fc0000
+DATA ·neonConsts+1200(SB)/4, $0x3aaf6433
+DATA ·neonConsts+1204(SB)/4, $0x3aaf6433
+DATA ·neonConsts+1208(SB)/4, $0x3aaf6433
+DATA ·neonConsts+1212(SB)/4, $0x3aaf6433
+DATA ·neonConsts+1216(SB)/4, $0xc2480000
+DATA ·neonConsts+1220(SB)/4, $0xc2480000
+DATA ·neonConsts+1224(SB)/4, $0xc2480000
+DATA ·neonConsts+1228(SB)/4, $0xc2480000
+DATA ·neonConsts+1232(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+1236(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+1240(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+1244(SB)/4, $0x3c1e5fb0
+DATA ·neonConsts+1248(SB)/4, $0x3d6357f7
+DATA ·neonConsts+1252(SB)/4, $0x3d6357f7
+DATA ·neonConsts+1256(SB)/4, $0x3d6357f7
+DATA ·neonConsts+1260(SB)/4, $0x3d6357f7
+DATA ·neonConsts+1264(SB)/4, $0x3e75fd26
+DATA ·neonConsts+1268(SB)/4, $0x3e75fd26
+DATA ·neonConsts+1272(SB)/4, $0x3e75fd26
+DATA ·neonConsts+1276(SB)/4, $0x3e75fd26
+DATA ·neonConsts+1280(SB)/4, $0x3f317218
+DATA ·neonConsts+1284(SB)/4, $0x3f317218
+DATA ·neonConsts+1288(SB)/4, $0x3f317218
+DATA ·neonConsts+1292(SB)/4, $0x3f317218
+DATA ·neonConsts+1296(SB)/4, $0xc2c80000
+DATA ·neonConsts+1300(SB)/4, $0xc2c80000
+DATA ·neonConsts+1304(SB)/4, $0xc2c80000
+DATA ·neonConsts+1308(SB)/4, $0xc2c80000
+DATA ·neonConsts+1312(SB)/4, $0x00000000
+DATA ·neonConsts+1316(SB)/4, $0x00000001
+DATA ·neonConsts+1320(SB)/4, $0x00000002
+DATA ·neonConsts+1324(SB)/4, $0x00000003
+DATA ·neonConsts+1328(SB)/4, $0x00000004
+DATA ·neonConsts+1332(SB)/4, $0x00000005
+DATA ·neonConsts+1336(SB)/4, $0x00000006
+DATA ·neonConsts+1340(SB)/4, $0x00000007
+DATA ·neonConsts+1344(SB)/4, $0x00000008
+DATA ·neonConsts+1348(SB)/4, $0x00000009
+DATA ·neonConsts+1352(SB)/4, $0x0000000a
+DATA ·neonConsts+1356(SB)/4, $0x0000000b
+DATA ·neonConsts+1360(SB)/4, $0x0000000c
+DATA ·neonConsts+1364(SB)/4, $0x0000000d
+DATA ·neonConsts+1368(SB)/4, $0x0000000e
+DATA ·neonConsts+1372(SB)/4, $0x0000000f
+DATA ·neonConsts+1376(SB)/4, $0x0000000f
+DATA ·neonConsts+1380(SB)/4, $0x0000000f
+DATA ·neonConsts+1384(SB)/4, $0x0000000f
+DATA ·neonConsts+1388(SB)/4, $0x0000000f
+DATA ·neonConsts+1392(SB)/4, $0x00000f00
+DATA ·neonConsts+1396(SB)/4, $0x00000f00
+DATA ·neonConsts+1400(SB)/4, $0x00000f00
+DATA ·neonConsts+1404(SB)/4, $0x00000f00
+DATA ·neonConsts+1408(SB)/4, $0x000f0000
+DATA ·neonConsts+1412(SB)/4, $0x000f0000
+DATA ·neonConsts+1416(SB)/4, $0x000f0000
+DATA ·neonConsts+1420(SB)/4, $0x000f0000
+DATA ·neonConsts+1424(SB)/4, $0x0f000000
+DATA ·neonConsts+1428(SB)/4, $0x0f000000
+DATA ·neonConsts+1432(SB)/4, $0x0f000000
+DATA ·neonConsts+1436(SB)/4, $0x0f000000
+DATA ·neonConsts+1440(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1444(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1448(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1452(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1456(SB)/4, $0x08080808
+DATA ·neonConsts+1460(SB)/4, $0x08080808
+DATA ·neonConsts+1464(SB)/4, $0x08080808
+DATA ·neonConsts+1468(SB)/4, $0x08080808
+DATA ·neonConsts+1472(SB)/4, $0x0000001f
+DATA ·neonConsts+1476(SB)/4, $0x0000001f
+DATA ·neonConsts+1480(SB)/4, $0x0000001f
+DATA ·neonConsts+1484(SB)/4, $0x0000001f
+DATA ·neonConsts+1488(SB)/4, $0x00001f00
+DATA ·neonConsts+1492(SB)/4, $0x00001f00
+DATA ·neonConsts+1496(SB)/4, $0x00001f00
+DATA ·neonConsts+1500(SB)/4, $0x00001f00
+DATA ·neonConsts+1504(SB)/4, $0x001f0000
+DATA ·neonConsts+1508(SB)/4, $0x001f0000
+DATA ·neonConsts+1512(SB)/4, $0x001f0000
+DATA ·neonConsts+1516(SB)/4, $0x001f0000
+DATA ·neonConsts+1520(SB)/4, $0x1f000000
+DATA ·neonConsts+1524(SB)/4, $0x1f000000
+DATA ·neonConsts+1528(SB)/4, $0x1f000000
+DATA ·neonConsts+1532(SB)/4, $0x1f000000
+DATA ·neonConsts+1536(SB)/4, $0x10101010
+DATA ·neonConsts+1540(SB)/4, $0x10101010
+DATA ·neonConsts+1544(SB)/4, $0x10101010
+DATA ·neonConsts+1548(SB)/4, $0x10101010
+DATA ·neonConsts+1552(SB)/4, $0x08040201
+DATA ·neonConsts+1556(SB)/4, $0x80402010
+DATA ·neonConsts+1560(SB)/4, $0x08040201
+DATA ·neonConsts+1564(SB)/4, $0x80402010
+DATA ·neonConsts+1568(SB)/4, $0x00000000
+DATA ·neonConsts+1572(SB)/4, $0x00000000
+DATA ·neonConsts+1576(SB)/4, $0x01010101
+DATA ·neonConsts+1580(SB)/4, $0x01010101
+DATA ·neonConsts+1584(SB)/4, $0x02020202
+DATA ·neonConsts+1588(SB)/4, $0x02020202
+DATA ·neonConsts+1592(SB)/4, $0x03030303
+DATA ·neonConsts+1596(SB)/4, $0x03030303
+DATA ·neonConsts+1600(SB)/4, $0x07060504
+DATA ·neonConsts+1604(SB)/4, $0x07060504
+DATA ·neonConsts+1608(SB)/4, $0x0b0a0908
+DATA ·neonConsts+1612(SB)/4, $0x0b0a0908
+DATA ·neonConsts+1616(SB)/4, $0x00000000
+DATA ·neonConsts+1620(SB)/4, $0xfffffffe
+DATA ·neonConsts+1624(SB)/4, $0x00000000
+DATA ·neonConsts+1628(SB)/4, $0xfffffffe
+DATA ·neonConsts+1632(SB)/4, $0x3f3f3f3f
+DATA ·neonConsts+1636(SB)/4, $0x30303030
+DATA ·neonConsts+1640(SB)/4, $0x3f3f3f3f
+DATA ·neonConsts+1644(SB)/4, $0x30303030
+DATA ·neonConsts+1648(SB)/4, $0x00000000
+DATA ·neonConsts+1652(SB)/4, $0x00000000
+DATA ·neonConsts+1656(SB)/4, $0x00000000
+DATA ·neonConsts+1660(SB)/4, $0xfffffffc
+DATA ·neonConsts+1664(SB)/4, $0x00000000
+DATA ·neonConsts+1668(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1672(SB)/4, $0x00000000
+DATA ·neonConsts+1676(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1680(SB)/4, $0x0000003f
+DATA ·neonConsts+1684(SB)/4, $0x0000003f
+DATA ·neonConsts+1688(SB)/4, $0x0000003f
+DATA ·neonConsts+1692(SB)/4, $0x0000003f
+DATA ·neonConsts+1696(SB)/4, $0x00003f00
+DATA ·neonConsts+1700(SB)/4, $0x00003f00
+DATA ·neonConsts+1704(SB)/4, $0x00003f00
+DATA ·neonConsts+1708(SB)/4, $0x00003f00
+DATA ·neonConsts+1712(SB)/4, $0x003f0000
+DATA ·neonConsts+1716(SB)/4, $0x003f0000
+DATA ·neonConsts+1720(SB)/4, $0x003f0000
+DATA ·neonConsts+1724(SB)/4, $0x003f0000
+DATA ·neonConsts+1728(SB)/4, $0x3f000000
+DATA ·neonConsts+1732(SB)/4, $0x3f000000
+DATA ·neonConsts+1736(SB)/4, $0x3f000000
+DATA ·neonConsts+1740(SB)/4, $0x3f000000
+DATA ·neonConsts+1744(SB)/4, $0x30303030
+DATA ·neonConsts+1748(SB)/4, $0x30303030
+DATA ·neonConsts+1752(SB)/4, $0x30303030
+DATA ·neonConsts+1756(SB)/4, $0x30303030
+DATA ·neonConsts+1760(SB)/4, $0x20202020
+DATA ·neonConsts+1764(SB)/4, $0x20202020
+DATA ·neonConsts+1768(SB)/4, $0x20202020
+DATA ·neonConsts+1772(SB)/4, $0x20202020
+GLOBL ·neonConsts(SB), RODATA|NOPTR, $1776

@@ -5,6 +5,9 @@
 package kernel
 
 //go:noescape
+func tile1x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
 func tile1x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
@@ -15,6 +18,9 @@ func tile1x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 
 //go:noescape
 func tile1x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
+func tile2x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile2x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
@@ -29,6 +35,9 @@ func tile2x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 func tile2x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
+func tile3x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
 func tile3x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
@@ -39,6 +48,9 @@ func tile3x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 
 //go:noescape
 func tile3x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
+func tile4x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile4x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
@@ -53,6 +65,9 @@ func tile4x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 func tile4x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
+func tile5x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
 func tile5x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
@@ -63,6 +78,9 @@ func tile5x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 
 //go:noescape
 func tile5x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
+func tile6x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile6x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
@@ -77,6 +95,9 @@ func tile6x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 func tile6x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
+func tile7x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
 func tile7x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
@@ -87,6 +108,9 @@ func tile7x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 
 //go:noescape
 func tile7x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
+func tile8x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile8x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
@@ -101,6 +125,9 @@ func tile8x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 func tile8x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
+func tile9x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
 func tile9x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
@@ -111,6 +138,9 @@ func tile9x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next 
 
 //go:noescape
 func tile9x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
+func tile10x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile10x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
@@ -125,6 +155,9 @@ func tile10x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next
 func tile10x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
+func tile11x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
 func tile11x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
@@ -135,6 +168,9 @@ func tile11x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next
 
 //go:noescape
 func tile11x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+
+//go:noescape
+func tile12x8Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile12x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)

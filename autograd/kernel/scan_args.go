@@ -21,7 +21,7 @@ type scanArgs struct {
 	b, c     *float32
 	ldb, ldc int
 	a, h     *float32 // (n, lanes): A·log₂e forward, A backward; the state forward, its gradient backward
-	hs       *float32 // (n, 2, lanes) per row, ldh apart: the state and exp(Δ∘A); forward, the state before the first row
+	hs       *float32 // (2·n, lanes) per row, ldh apart: states and exp(Δ∘A), in the kernels' order; forward, the states before the first row
 	ldh      int
 	da       *float32 // (n, lanes)
 	part     *float32 // (2·n) per row, ldpart apart: dB of as many states as a kernel joins, then dC of these, and so on

@@ -4,7 +4,7 @@ package kernel
 type blockGrads struct {
 	dh, da []float32 // (groups, n, 16)
 	dSkip  []float32 // dD
-	hs     []float32 // (rows of a chunk + segments, n, 2, 16): a group's states and exponentials
+	hs     []float32 // (rows of a chunk + segments, 2·n, lanes): a group's states and exponentials
 	dBC    []float32 // (rows, 2·n), see scanArgs.part
 	pass   recurrencePass
 }

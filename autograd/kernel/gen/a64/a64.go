@@ -53,12 +53,17 @@ type Func struct {
 // File collects functions and their constants.
 type File struct {
 	funcs  []*Func
+	pairs  []uint32 // in two equal vectors of four, at the front of the table
 	consts []uint32 // in vectors of four
+	pairAt map[uint32]int
 	at     map[[4]uint32]int
 }
 
+// pairRoom is the size in bytes of the front of the table, within reach of LDP.
+const pairRoom = 1024
+
 // NewFile returns an empty file.
-func NewFile() *File { return &File{at: map[[4]uint32]int{}} }
+func NewFile() *File { return &File{pairAt: map[uint32]int{}, at: map[[4]uint32]int{}} }
 
 // Func starts a function. sig is "func(…)" in Go syntax.
 func (f *File) Func(name, sig string) *Func {
@@ -138,6 +143,14 @@ func (f *Func) Param(name string) X {
 	return x
 }
 
+// ParamBits loads the bits of a float32 parameter.
+func (f *Func) ParamBits(name string) X {
+	x := f.X()
+	o, _, _ := f.slot(name)
+	f.plan9(fmt.Sprintf("MOVWU %s+%d(FP), R%%0", name, o), fmt.Sprintf("ldr w%%0, [sp, #%d]", 8+o), def(x.reg, 0))
+	return x
+}
+
 // ParamV loads a float32 parameter into all lanes.
 func (f *Func) ParamV(name string) V {
 	v, w := f.V(), f.V()
@@ -172,18 +185,37 @@ func (f *Func) Consts(x ...float32) V {
 func (f *Func) Words(b [4]uint32) V { return f.load(b) }
 
 func (f *Func) load(b [4]uint32) V {
-	if f.consts == nil {
-		panic("no table: call UseConsts first")
-	}
 	at, ok := f.file.at[b]
 	if !ok {
-		at = 4 * len(f.file.consts)
+		at = pairRoom + 4*len(f.file.consts)
 		f.file.at[b] = at
 		f.file.consts = append(f.file.consts, b[:]...)
 	}
 	v := f.V()
-	f.LD(v, *f.consts, at)
+	f.LD(v, f.table(), at)
 	return v
+}
+
+// ConstPair loads two vectors, each of four equal float32 values, by one instruction.
+func (f *Func) ConstPair(x float32) (V, V) {
+	b := math.Float32bits(x)
+	at, ok := f.file.pairAt[b]
+	if !ok {
+		at = 4 * len(f.file.pairs)
+		f.file.pairAt[b] = at
+		f.file.pairs = append(f.file.pairs, b, b, b, b, b, b, b, b)
+	}
+	v, w := f.V(), f.V()
+	f.LDP(v, w, f.table(), at)
+	return v, w
+}
+
+// table returns the register that points at the table.
+func (f *Func) table() X {
+	if f.consts == nil {
+		panic("no table: call UseConsts first")
+	}
+	return *f.consts
 }
 
 // UseConsts points a register at the table that Const and similar methods read.

@@ -75,11 +75,19 @@ func (f *Func) LDP(d, e V, base X, off int) {
 func (f *Func) STP(d, e V, base X, off int) {
 	f.op(0xAD000000|imm7(off), fmt.Sprintf("stp q%%0, q%%1, [x%%2, #%d]", off), use(d.reg, 0), use(e.reg, 10), use(base.reg, 5))
 }
+func (f *Func) LDPpost(d, e V, base X, n int) {
+	f.op(0xACC00000|imm7(n), fmt.Sprintf("ldp q%%0, q%%1, [x%%2], #%d", n), def(d.reg, 0), def(e.reg, 10), mod(base.reg, 5))
+}
 func (f *Func) LDpost(d V, base X, n int) {
 	f.op(0x3CC00400|uint32(n&0x1ff)<<12, fmt.Sprintf("ldr q%%0, [x%%1], #%d", n), def(d.reg, 0), mod(base.reg, 5))
 }
 func (f *Func) STpost(s V, base X, n int) {
 	f.op(0x3C800400|uint32(n&0x1ff)<<12, fmt.Sprintf("str q%%0, [x%%1], #%d", n), use(s.reg, 0), mod(base.reg, 5))
+}
+
+// STpostX stores 16 bytes at [base], after which base advances by n.
+func (f *Func) STpostX(s V, base, n X) {
+	f.op(0x4C807800, "st1 {v%0.4s}, [x%1], x%2", use(s.reg, 0), mod(base.reg, 5), use(n.reg, 16))
 }
 
 // LDS, LDD and STS, STD move the lower one or two float32.

@@ -57,10 +57,13 @@ func (f *File) Write(asm, stubs, gnu string) {
 	}
 	if len(f.consts) > 0 {
 		s.WriteString("\n")
-		for i, b := range f.consts {
+		for i, b := range f.pairs {
 			fmt.Fprintf(&s, "DATA ·neonConsts+%d(SB)/4, $0x%08x\n", 4*i, b)
 		}
-		fmt.Fprintf(&s, "GLOBL ·neonConsts(SB), RODATA|NOPTR, $%d\n", 4*len(f.consts))
+		for i, b := range f.consts {
+			fmt.Fprintf(&s, "DATA ·neonConsts+%d(SB)/4, $0x%08x\n", pairRoom+4*i, b)
+		}
+		fmt.Fprintf(&s, "GLOBL ·neonConsts(SB), RODATA|NOPTR, $%d\n", pairRoom+4*len(f.consts))
 	}
 	code, err := format.Source(g.Bytes())
 	check(err)

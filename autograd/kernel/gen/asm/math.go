@@ -58,14 +58,23 @@ func (v ISA) AddC(c float32, x, dst reg.VecVirtual) {
 	}
 }
 
-// MulAddC sets acc = acc·x + c and returns it.
-func (v ISA) MulAddC(c float32, x, acc reg.VecVirtual) reg.VecVirtual {
+// MulAddC sets acc = acc·x + c.
+func (v ISA) MulAddC(c float32, x, acc reg.VecVirtual) {
 	if v.wide() {
 		VFMADD213PS_BCST(Const(c), x, acc)
 	} else {
 		VFMADD213PS(Const(c), x, acc)
 	}
-	return acc
+}
+
+// Horner returns c[0] + x·(c[1] + x·(…)).
+func (v ISA) Horner(x Row, c ...float32) Row {
+	last := len(c) - 1
+	p := vec.SplatRow(v, len(x), c[last])
+	for j := last - 1; j >= 0; j-- {
+		x.Each(func(i int) { v.MulAddC(c[j], x[i], p[i]) })
+	}
+	return p
 }
 
 // SubMulC sets acc = acc − x·c.
@@ -193,7 +202,7 @@ func (v ISA) ExpParts(x Row) (p, n Row) {
 	x.Each(func(i int) { v.Round(n[i], n[i]) })
 	x.Each(func(i int) { v.SubMulC(vec.Ln2High, n[i], x[i]) })
 	x.Each(func(i int) { v.SubMulC(vec.Ln2Low, n[i], x[i]) })
-	p = vec.Horner(v, x, vec.ExpCoefficients[:]...)
+	p = v.Horner(x, vec.ExpCoefficients[:]...)
 	x.Each(func(i int) {
 		square := v.Vec()
 		VMULPS(x[i], x[i], square)

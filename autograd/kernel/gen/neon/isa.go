@@ -60,12 +60,6 @@ func (v isa) MulAddTo(c, x, y a64.V) a64.V {
 func (v isa) AddC(c float32, x, dst a64.V) { v.FADD(dst, x, v.Const(c)) }
 func (v isa) MinC(c float32, x, dst a64.V) { v.FMIN(dst, x, v.Const(c)) }
 
-func (v isa) MulAddC(c float32, x, acc a64.V) a64.V {
-	sum := v.Const(c)
-	v.FMLA(sum, acc, x)
-	return sum
-}
-
 func (v isa) OrBits(bits uint32, x, dst a64.V) { v.ORR(dst, x, v.Bits(bits)) }
 
 func (v isa) WhereNegative(x, a, dst a64.V) { v.BIT(dst, a, v.sign(x)) }
@@ -105,7 +99,7 @@ func (v isa) ExpParts(x row) (p, n row) {
 	})
 	x.Each(func(i int) { v.FMLSe(x[i], whole[i], v.reduce, 1) })
 	x.Each(func(i int) { v.FMLSe(x[i], whole[i], v.reduce, 2) })
-	p = v.horner(x, vec.ExpCoefficients[:]...)
+	p = v.Horner(x, vec.ExpCoefficients[:]...)
 	x.Each(func(i int) { // p·x² + x + 1
 		v.FMUL(whole[i], x[i], x[i])
 		v.FMLA(x[i], p[i], whole[i])
@@ -115,15 +109,33 @@ func (v isa) ExpParts(x row) (p, n row) {
 	return p, v.powers(k)
 }
 
-// horner is vec.Horner with one fewer copy.
-func (v isa) horner(x row, c ...float32) row {
+func (v isa) Horner(x row, c ...float32) row {
 	last := len(c) - 1
-	first, p := v.Const(c[last]), make(row, len(x))
-	x.Each(func(i int) { p[i] = v.MulAddC(c[last-1], x[i], first) })
-	for j := last - 2; j >= 0; j-- {
-		x.Each(func(i int) { p[i] = v.MulAddC(c[j], x[i], p[i]) })
+	p := make(row, len(x))
+	p[0] = v.Const(c[last])
+	for i := range p {
+		p[i] = p[0]
+	}
+	for j := last - 1; j >= 0; j-- {
+		p = v.mulAddC(c[j], x, p)
 	}
 	return p
+}
+
+// mulAddC returns x·y + c, a step of Horner's rule. It loads two vectors of c at once, because each sum needs a fresh one.
+func (v isa) mulAddC(c float32, x, y row) row {
+	sums := make(row, len(x))
+	for i := 0; i < len(x); i += 2 {
+		if i+1 == len(x) {
+			sums[i] = v.Const(c)
+			v.FMLA(sums[i], x[i], y[i])
+			continue
+		}
+		sums[i], sums[i+1] = v.ConstPair(c)
+		v.FMLA(sums[i], x[i], y[i])
+		v.FMLA(sums[i+1], x[i+1], y[i+1])
+	}
+	return sums
 }
 
 // powers returns two rows of factors whose products are 2^k for integral k, which is consumed.
@@ -176,7 +188,7 @@ func (v isa) exp2Normal(x row, bias a64.V) row {
 	x.Each(func(i int) { v.FADD(k[i], x[i], bias) })
 	x.Each(func(i int) { v.FSUB(n[i], k[i], bias) })
 	x.Each(func(i int) { v.FSUB(x[i], x[i], n[i]) })
-	p := v.horner(x, append([]float32{1}, vec.Exp2Coefficients[:]...)...)
+	p := v.Horner(x, append([]float32{1}, vec.Exp2Coefficients[:]...)...)
 	x.Each(func(i int) { // adding to the exponent is enough where neither p nor the result is denormal
 		v.SHL(k[i], k[i], 23)
 		v.ADDI4(p[i], p[i], k[i])

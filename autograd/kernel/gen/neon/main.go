@@ -40,9 +40,11 @@ func main() {
 // products emits the tiles, the packing of their operands, and the loops that measure peaks.
 func products(file *a64.File) {
 	for mr := 1; mr <= 12; mr++ {
-		for nv := 1; nv <= 2; nv++ {
-			tile(file, fmt.Sprintf("tile%dx%dNeon", mr, 16*nv), mr, nv, stripOf(mr, nv), float)
-			tile(file, fmt.Sprintf("tile%dx%dBF16", mr, 16*nv), mr, nv, stripOf(mr, nv), bf16Product(mr))
+		for _, columns := range []int{8, 16, 32} {
+			tile(file, fmt.Sprintf("tile%dx%dNeon", mr, columns), mr, columns, float)
+			if columns > 8 { // adapters, the only narrow operands, are float32
+				tile(file, fmt.Sprintf("tile%dx%dBF16", mr, columns), mr, columns, bf16Product(mr))
+			}
 		}
 	}
 	packTransposed(file, "packTransposedNeon", false)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"mambatrain/autograd/kernel/gen/a64"
 )
@@ -26,7 +27,8 @@ func packTransposed(file *a64.File, name string, bf16 bool) {
 	f := file.Func(name, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	k, rows, mr := f.Param("k"), f.Param("rows"), f.Param("mr")
 	dst, ldd := f.Param("dst"), f.Param("ldd")
-	alpha := f.ParamV("alpha")
+	alpha, bits, one := f.ParamV("alpha"), f.ParamBits("alpha"), f.X()
+	f.MOVI(one, int(math.Float32bits(1)))
 	f.LSLI(ldd, ldd, 2)
 	n, to := f.X(), f.X()
 	var p [4]a64.X
@@ -37,7 +39,7 @@ func packTransposed(file *a64.File, name string, bf16 bool) {
 	if bf16 {
 		step = 8
 	}
-	block := func(width int) {
+	block := func(width int, scaled bool) {
 		r := f.Row(4)
 		for i := range r {
 			if bf16 {
@@ -45,12 +47,15 @@ func packTransposed(file *a64.File, name string, bf16 bool) {
 				continue
 			}
 			f.LDpost(r[i], p[i], 16)
-			f.FMUL(r[i], r[i], alpha)
+			if scaled {
+				f.FMUL(r[i], r[i], alpha)
+			}
 		}
 		for _, v := range transpose(f, r) {
 			switch width {
 			case 4:
-				f.ST(v, to, 0)
+				f.STpostX(v, to, ldd)
+				continue
 			case 3:
 				f.STD(v, to, 0)
 				t := f.X()
@@ -74,10 +79,22 @@ func packTransposed(file *a64.File, name string, bf16 bool) {
 		f.CMPI(mr, w)
 		f.Bcond("EQ", fmt.Sprint("narrow", w))
 	}
+	if !bf16 {
+		f.CMP(bits, one)
+		f.Bcond("EQ", "copy")
+	}
 	f.Label("wide")
-	block(4)
+	block(4, true)
 	f.SUBS(n, n, step)
 	f.Bcond("GT", "wide")
+	if !bf16 {
+		f.B("next")
+		f.Label("copy")
+		block(4, false)
+		f.SUBS(n, n, step)
+		f.Bcond("GT", "copy")
+		f.Label("next")
+	}
 	f.ADDI(rows, rows, 32)
 	f.ADDI(dst, dst, 16)
 	f.SUBS(mr, mr, 4)
@@ -86,7 +103,7 @@ func packTransposed(file *a64.File, name string, bf16 bool) {
 	for w := 1; w <= 3; w++ {
 		l := fmt.Sprint("narrow", w)
 		f.Label(l)
-		block(w)
+		block(w, true)
 		f.SUBS(n, n, step)
 		f.Bcond("GT", l)
 		f.RET()
@@ -144,7 +161,7 @@ func packQuads(file *a64.File) {
 	f.RET()
 }
 
-// transposeSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 4.
+// transposeSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 8.
 func transposeSquares(file *a64.File) {
 	f := file.Func("transposeSquaresNeon", "func(k int, src *float32, lds int, dst *float32, ldd int)")
 	k, src, lds, dst, ldd := f.Param("k"), f.Param("src"), f.Param("lds"), f.Param("dst"), f.Param("ldd")
@@ -162,15 +179,16 @@ func transposeSquares(file *a64.File) {
 	f.MOV(to, dst)
 	f.MOV(n, k)
 	f.Label("loop")
-	r := f.Row(4)
-	for i := range r {
-		f.LDpost(r[i], p[i], 16)
+	near, far := f.Row(4), f.Row(4)
+	for i := range p {
+		f.LDPpost(near[i], far[i], p[i], 32)
 	}
-	for _, v := range transpose(f, r) {
-		f.ST(v, to, 0)
-		f.ADD(to, to, ldd)
+	for _, r := range [][]a64.V{near, far} {
+		for _, v := range transpose(f, r) {
+			f.STpostX(v, to, ldd)
+		}
 	}
-	f.SUBS(n, n, 4)
+	f.SUBS(n, n, 8)
 	f.Bcond("GT", "loop")
 	f.ADDI(dst, dst, 16)
 	f.SUBI(groups, groups, 1)

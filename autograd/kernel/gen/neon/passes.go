@@ -7,11 +7,14 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
+// recordBias is the distance of the pointer to a record from its start, so that loads and stores of pairs reach all fields.
+const recordBias = 1024
+
 // channels implements vec.Channels.
 type channels struct {
 	isa
 	width   int
-	row     a64.X
+	row     a64.X // the record, plus recordBias
 	columns map[int]a64.X
 	add     map[int]a64.V // by column, see vec.AddFlag
 }
@@ -23,6 +26,7 @@ func emitPass(file *a64.File, p vec.Pass[a64.V]) {
 	e := &channels{isa: newISA(f), width: width(p.Long), columns: map[int]a64.X{}, add: map[int]a64.V{}}
 	n := field(f, args, vec.FieldRows)
 	e.row = field(f, args, vec.FieldRow)
+	f.ADDI(e.row, e.row, recordBias)
 	all := slices.Concat(p.Columns, p.Vectors)
 	for _, c := range all {
 		e.columns[c] = field(f, args, c)
@@ -76,19 +80,17 @@ func (e *channels) at(p vec.Place) (base a64.X, offset int) {
 	if p.Column {
 		return e.columns[p.Field], 0
 	}
-	return e.row, p.Field
+	return e.row, p.Field - recordBias
 }
 
 func (e *channels) LoadAt(p vec.Place) row {
 	base, offset := e.at(p)
-	r := vec.NewRow(e.isa, e.width)
-	r.Each(func(i int) { e.LD(r[i], base, offset+16*i) }) // a record's fields are too far for a pair
-	return r
+	return e.load(e.width, base, offset)
 }
 
 func (e *channels) StoreAt(x row, p vec.Place) {
 	base, offset := e.at(p)
-	x.Each(func(i int) { e.ST(x[i], base, offset+16*i) })
+	e.store(x, base, offset)
 }
 
 func (e *channels) MulAt(p vec.Place, x row) {

@@ -25,11 +25,12 @@ const (
 	argAddPart
 )
 
-// stateBytes is the distance between states in arrays of states, and rowStateBytes the distance where each is followed by its exponential.
-const (
-	stateBytes    = 16
-	rowStateBytes = 32
-)
+// stateBytes is the distance between states in arrays of states. In arrays of states and exponentials, two states are followed by
+// their exponentials: stateAt and exponentialAt are the offsets of state i, an even number, and of its exponential.
+const stateBytes = 16
+
+func stateAt(i int) int       { return 2 * stateBytes * i }
+func exponentialAt(i int) int { return 2 * stateBytes * (i + 1) }
 
 // allStates reports whether the kernel covers all of the model's states. It then overwrites the sums over states that other
 // kernels add to.
@@ -73,14 +74,11 @@ func forward(file *a64.File, states int, storeStates bool) {
 	if storeStates {
 		k.hs, ldh = field(f, p, argHs), field(f, p, argLdh)
 	}
-	k.h = f.Row(states)
-	for i, h := range k.h {
-		f.LD(h, hp, stateBytes*i)
-		if storeStates {
-			f.ST(h, k.hs, rowStateBytes*i)
-		}
-	}
+	k.h = k.load(states, hp, 0)
 	if storeStates {
+		for i := 0; i < states; i += 2 {
+			f.STP(k.h[i], k.h[i+1], k.hs, stateAt(i))
+		}
 		f.ADD(k.hs, k.hs, ldh)
 	}
 	k.least, k.bias = f.Const(-126), f.Const(roundBias)
@@ -105,9 +103,7 @@ func forward(file *a64.File, states int, storeStates bool) {
 	}
 	f.SUBI(n, n, 1)
 	f.CBNZ(n, "row")
-	for i, h := range k.h {
-		f.ST(h, hp, stateBytes*i)
-	}
+	k.store(k.h, hp, 0)
 	f.RET()
 }
 
@@ -121,9 +117,8 @@ func (k *forwardRow) update() {
 			k.LD(bs, k.bp, 4*i)
 			k.LD(cs, k.cp, 4*i)
 		}
-		x, h := vec.NewRow(k, w), k.h[i:i+w]
+		x, h := k.load(w, k.ap, stateBytes*i), k.h[i:i+w]
 		for j := range x {
-			k.LD(x[j], k.ap, stateBytes*(i+j))
 			k.FMUL(x[j], x[j], k.d)
 		}
 		e := k.exp2(x, k.least, k.bias)
@@ -133,10 +128,11 @@ func (k *forwardRow) update() {
 		for j := range h {
 			k.FMLAe(h[j], k.in, bs, (i+j)%4)
 		}
+		for j := 0; k.storeStates && j < w; j += 2 {
+			k.STP(h[j], h[j+1], k.hs, stateAt(i+j))
+			k.STP(e[j], e[j+1], k.hs, exponentialAt(i+j))
+		}
 		for j := range h {
-			if k.storeStates {
-				k.STP(h[j], e[j], k.hs, rowStateBytes*(i+j))
-			}
 			k.FMLAe(k.sums[j%2], h[j], cs, (i+j)%4)
 		}
 	}
@@ -176,10 +172,7 @@ func backward(file *a64.File, states int, withA bool) {
 	}
 	k.before = f.X()
 	k.addPart = mask(f, p, argAddPart)
-	k.dh = f.Row(states)
-	for i, dh := range k.dh {
-		f.LD(dh, hp, stateBytes*i)
-	}
+	k.dh = k.load(states, hp, 0)
 	f.Label("row")
 	f.SUB(k.before, k.hs, ldh)
 	k.gy, k.in, k.sB, k.sA = f.V(), f.V(), f.Row(2), f.Row(2)
@@ -194,10 +187,11 @@ func backward(file *a64.File, states int, withA bool) {
 			f.Zero(k.sA[i])
 		}
 	}
-	for i := 0; i < states; i += 4 {
+	for i := 0; i < states; i += 8 {
 		k.outputGrad(i)
-		k.storePart(i)
-		k.toRowBefore(i)
+		for j := i; j < i+8; j += 4 {
+			k.toRowBefore(j, k.storePart(j))
+		}
 	}
 	f.FADD(k.sB[0], k.sB[0], k.sB[1])
 	f.FADD(k.sA[0], k.sA[0], k.sA[1])
@@ -210,72 +204,74 @@ func backward(file *a64.File, states int, withA bool) {
 	f.SUB(k.pp, k.pp, ldpart)
 	f.SUBI(n, n, 1)
 	f.CBNZ(n, "row")
-	for i, dh := range k.dh {
-		f.ST(dh, hp, stateBytes*i)
-	}
+	k.store(k.dh, hp, 0)
 	f.RET()
 }
 
-// outputGrad adds the gradient of the row's output to those of four states from i on, and their shares to Σ dh·B.
+// outputGrad adds the gradient of the row's output to those of eight states from i on, and their shares to Σ dh·B.
 func (k *backwardRow) outputGrad(i int) {
-	bs, cs := k.V(), k.V()
-	k.LD(bs, k.bp, 4*i)
-	k.LD(cs, k.cp, 4*i)
-	for j := range 4 {
-		k.FMLAe(k.dh[i+j], k.gy, cs, j)
+	bs, cs := k.load(2, k.bp, 4*i), k.load(2, k.cp, 4*i)
+	for j := range 8 {
+		k.FMLAe(k.dh[i+j], k.gy, cs[j/4], j%4)
 	}
-	for j := range 4 {
-		k.FMLAe(k.sB[j%2], k.dh[i+j], bs, j)
+	for j := range 8 {
+		k.FMLAe(k.sB[j%2], k.dh[i+j], bs[j/4], j%4)
 	}
 }
 
-// storePart adds dB and dC of four states to part, or overwrites it.
-func (k *backwardRow) storePart(i int) {
-	dB := laneSums(k.Func, func(j int) a64.V {
-		x := k.V()
+// storePart adds dB and dC of four states to part, or overwrites it. It returns the states' exponentials.
+func (k *backwardRow) storePart(i int) (e row) {
+	dB := laneSums(k.Func, func(j int) (x, y a64.V) {
+		x, y = k.V(), k.V()
 		k.FMUL(x, k.in, k.dh[i+j])
-		return x
+		k.FMUL(y, k.in, k.dh[i+j+1])
+		return x, y
 	})
-	dC := laneSums(k.Func, func(j int) a64.V {
-		x := k.V()
-		k.LD(x, k.hs, rowStateBytes*(i+j))
-		k.FMUL(x, x, k.gy)
-		return x
+	dC := laneSums(k.Func, func(j int) (x, y a64.V) {
+		h := k.load(4, k.hs, stateAt(i+j))
+		e = append(e, h[2:]...)
+		k.FMUL(h[0], h[0], k.gy)
+		k.FMUL(h[1], h[1], k.gy)
+		return h[0], h[1]
 	})
+	t := k.load(2, k.pp, 8*i)
 	for j, v := range []a64.V{dB, dC} {
-		t := k.V()
-		k.LD(t, k.pp, 8*i+16*j)
-		k.AND(t, t, k.addPart)
-		k.FADD(v, v, t)
-		k.ST(v, k.pp, 8*i+16*j)
+		k.AND(t[j], t[j], k.addPart)
+		k.FADD(t[j], v, t[j])
 	}
+	k.store(t, k.pp, 8*i)
+	return e
 }
 
-// toRowBefore turns the gradients of four states into those at the previous row, and adds their shares to Σ q·a and da.
-func (k *backwardRow) toRowBefore(i int) {
-	for j := range 4 {
-		dh, e, q, a := k.dh[i+j], k.V(), k.V(), k.V()
-		k.LD(e, k.hs, rowStateBytes*(i+j)+stateBytes)
-		k.FMUL(dh, dh, e)
-		k.LD(q, k.before, rowStateBytes*(i+j))
-		k.FMUL(q, q, dh)
-		k.LD(a, k.ap, stateBytes*(i+j))
-		k.FMLA(k.sA[j%2], q, a)
+// toRowBefore turns the gradients of four states, whose exponentials are e, into those at the previous row, and adds their shares to
+// Σ q·a and da.
+func (k *backwardRow) toRowBefore(i int, e row) {
+	for j := 0; j < 4; j += 2 {
+		dh, q := k.dh[i+j:], k.load(2, k.before, stateAt(i+j))
+		for l := range q {
+			k.FMUL(dh[l], dh[l], e[j+l])
+			k.FMUL(q[l], q[l], dh[l])
+		}
+		a := k.load(2, k.ap, stateBytes*(i+j))
+		for l := range q {
+			k.FMLA(k.sA[l], q[l], a[l])
+		}
 		if k.withA {
-			d, t := k.V(), k.V()
+			d, t := k.V(), k.load(2, k.dap, stateBytes*(i+j))
 			k.LD(d, k.rp, vec.Delta)
-			k.LD(t, k.dap, stateBytes*(i+j))
-			k.FMLA(t, q, d)
-			k.ST(t, k.dap, stateBytes*(i+j))
+			for l := range q {
+				k.FMLA(t[l], q[l], d)
+			}
+			k.store(t, k.dap, stateBytes*(i+j))
 		}
 	}
 }
 
-// laneSums returns the sums of the lanes of four vectors.
-func laneSums(f *a64.Func, x func(j int) a64.V) a64.V {
+// laneSums returns the sums of the lanes of four vectors, which x returns two at a time, from the j-th on.
+func laneSums(f *a64.Func, x func(j int) (u, v a64.V)) a64.V {
 	var pair [2]a64.V
 	for j := range pair {
-		u, v := x(2*j), x(2*j+1)
+		u, v := x(2 * j)
 		f.FADDP(u, u, v)
 		pair[j] = u
 	}

@@ -356,10 +356,10 @@ func gatedGrad(file *a64.File) {
 		v := l.Load("v")
 		dv.Each(func(i int) { f.FMLS(dv[i], v[i], k) })
 		s, z, slope := l.Load("s"), l.Load("z"), vec.SplatRow(l, l.width, 1)
+		dv.Each(func(i int) { f.FSUB(slope[i], slope[i], s[i]) })
+		slope = l.mulAddC(1, z, slope)
 		dv.Each(func(i int) {
 			f.FMUL(dv[i], dv[i], s[i])
-			f.FSUB(slope[i], slope[i], s[i])
-			slope[i] = l.MulAddC(1, z[i], slope[i])
 			f.FMUL(z[i], z[i], dv[i])
 		})
 		l.Store(z, "dy")

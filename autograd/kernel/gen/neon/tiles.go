@@ -4,13 +4,13 @@ import "mambatrain/autograd/kernel/gen/a64"
 
 const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)"
 
-// stripOf returns how many vectors of columns a tile of the given height computes together: enough for 16 to 24 sums.
-func stripOf(mr, nv int) int {
+// stripOf returns how many of a tile's vectors of columns are computed together: enough for 16 to 24 sums, if the tile is wide enough.
+func stripOf(mr, vectors int) int {
 	switch {
 	case mr <= 3:
-		return min(8, 4*nv)
+		return min(8, vectors)
 	case mr <= 6:
-		return 4
+		return min(4, vectors)
 	}
 	return 2
 }
@@ -46,16 +46,27 @@ type tileLoop struct {
 	sums       []a64.V
 }
 
-// tile emits c (mr × 16·nv) = Σ_k a[k]ᵀ·b[k], or +=, in strips of nr vectors of columns. A strip of b is multiplied by the elements
+// tile emits c (mr × columns) = Σ_k a[k]ᵀ·b[k], or +=, in strips of nr vectors of columns. A strip of b is multiplied by the elements
 // of a, which are in the lanes of a few registers: 12 rows and 8 columns fill the 32 registers, with 24 sums.
-func tile(file *a64.File, name string, mr, nv, nr int, p product) {
+func tile(file *a64.File, name string, mr, columns int, p product) {
 	f := file.Func(name, tileArgs)
+	nr := stripOf(mr, columns/4)
 	k, a, b, ldb := f.Param("k"), f.Param("a"), f.Param("b"), f.Param("ldb")
 	c, ldc, add := f.Param("c"), f.Param("ldc"), f.Param("add")
 	t := tileLoop{Func: f, mr: mr, nr: nr, product: p, ldb: ldb, next: f.Param("next"), step: f.Param("step")}
 	f.LSLI(ldb, ldb, 2)
 	f.LSLI(ldc, ldc, 2)
-	strips := 4 * nv / nr
+	row := f.X()
+	f.MOV(row, c)
+	for i := range mr {
+		for at := 0; at < columns; at += 16 {
+			f.PRFM(a64.L1Write, row, 4*at)
+		}
+		if i < mr-1 {
+			f.ADD(row, row, ldc)
+		}
+	}
+	strips := columns / 4 / nr
 	left := f.X()
 	if strips > 1 {
 		f.LSRI(t.step, t.step, strips/2) // each strip prefetches its share: strips is 2 or 4
@@ -65,14 +76,6 @@ func tile(file *a64.File, name string, mr, nv, nr int, p product) {
 	t.sums = f.Row(mr * nr)
 	for _, s := range t.sums {
 		f.Zero(s)
-	}
-	row := f.X()
-	f.MOV(row, c)
-	for i := range mr {
-		f.PRFM(a64.L1Write, row, 0)
-		if i < mr-1 {
-			f.ADD(row, row, ldc)
-		}
 	}
 	t.ap, t.bp = f.X(), f.X()
 	f.MOV(t.ap, a)

@@ -25,18 +25,18 @@ type ISA[R any] interface {
 	Div(x, y, dst R) // dst = x/y
 	Max(x, y, dst R) // NaN in x is preserved
 	Sqrt(x, dst R)
-	MulAdd(x, y, acc R)               // acc += x·y
-	NegMulAdd(x, y, acc R)            // acc −= x·y
-	MulAddTo(c, x, y R) R             // y·x + c; y is consumed
-	AddC(c float32, x, dst R)         // dst = x + c
-	MinC(c float32, x, dst R)         // dst = min(x, c); NaN in x is preserved
-	MulAddC(c float32, x, acc R) R    // acc·x + c, a step of Horner's rule; acc is consumed
-	OrBits(bits uint32, x, dst R)     // dst = x | bits
-	WhereNegative(x, a, dst R)        // dst = a in the lanes where the sign bit of x is set
-	Divide(d, x, dst Row[R])          // dst = x/d for d between 1 and 3
-	ExpParts(x Row[R]) (p, n Row[R])  // exp(x) = p·2^n for x ≤ 150; x is consumed
-	Scale(p, n, dst Row[R])           // dst = p·2^n, denormals and overflow included
-	Gate(x, y, p, n, d Row[R]) Row[R] // y·p/d·2^n where the sign bit of x is set, else y/d; a nil y means 1; y is not consumed
+	MulAdd(x, y, acc R)                   // acc += x·y
+	NegMulAdd(x, y, acc R)                // acc −= x·y
+	MulAddTo(c, x, y R) R                 // y·x + c; y is consumed
+	AddC(c float32, x, dst R)             // dst = x + c
+	MinC(c float32, x, dst R)             // dst = min(x, c); NaN in x is preserved
+	OrBits(bits uint32, x, dst R)         // dst = x | bits
+	WhereNegative(x, a, dst R)            // dst = a in the lanes where the sign bit of x is set
+	Divide(d, x, dst Row[R])              // dst = x/d for d between 1 and 3
+	Horner(x Row[R], c ...float32) Row[R] // c[0] + x·(c[1] + x·(…))
+	ExpParts(x Row[R]) (p, n Row[R])      // exp(x) = p·2^n for x ≤ 150; x is consumed
+	Scale(p, n, dst Row[R])               // dst = p·2^n, denormals and overflow included
+	Gate(x, y, p, n, d Row[R]) Row[R]     // y·p/d·2^n where the sign bit of x is set, else y/d; a nil y means 1; y is not consumed
 }
 
 // NewRow returns n fresh vectors.
@@ -139,7 +139,7 @@ func softplusOf[R any](v ISA[R], e, x Row[R]) Row[R] {
 	x.Each(func(i int) { v.AddC(2, e[i], s[i]) })
 	v.Divide(s, e, s)
 	x.Each(func(i int) { v.Mul(s[i], s[i], q[i]) })
-	l := Horner(v, q, 1.9999999998090063, 0.6666667902641993, 0.3999871124790153, 0.2862020737894481, 0.21398560841179093, 0.24393906785965055)
+	l := v.Horner(q, 1.9999999998090063, 0.6666667902641993, 0.3999871124790153, 0.2862020737894481, 0.21398560841179093, 0.24393906785965055)
 	x.Each(func(i int) { v.Mul(s[i], l[i], l[i]) })
 	zero := v.Zero()
 	x.Each(func(i int) {
@@ -147,14 +147,4 @@ func softplusOf[R any](v ISA[R], e, x Row[R]) Row[R] {
 		v.Add(x[i], l[i], l[i])
 	})
 	return l
-}
-
-// Horner returns c[0] + x·(c[1] + x·(…)).
-func Horner[R any](v ISA[R], x Row[R], c ...float32) Row[R] {
-	last := len(c) - 1
-	p := SplatRow(v, len(x), c[last])
-	for j := last - 1; j >= 0; j-- {
-		x.Each(func(i int) { p[i] = v.MulAddC(c[j], x[i], p[i]) })
-	}
-	return p
 }
