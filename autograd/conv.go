@@ -47,7 +47,7 @@ func (conv1d[T]) Name() string { return "conv1d" }
 func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 	x, w, b := in[convX], in[convW], in[convBias]
 	if len(x) != 2 || len(w) != 3 || w[1] != 1 || o.from < 0 || x[1] < o.from+w[0] || b != nil && (len(b) != 1 || b[0] != w[0]) {
-		return nil, fmt.Errorf("x is %v starting at column %d, w is %v, bias is %v: want (rows, d or more), (d, 1, k) and (d)", x, o.from, w, b)
+		return nil, fmt.Errorf("x is %v starting at column %d, w is %v, bias is %v: want (rows, d or more), (d, 1, k), and (d)", x, o.from, w, b)
 	}
 	if s := in[convStart]; s != nil && (len(s) != 2 || s[0] != w[2]-1 || s[1] != w[0]) {
 		return nil, fmt.Errorf("the start state is %v, want (%d, %d)", s, w[2]-1, w[0])

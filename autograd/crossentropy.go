@@ -16,7 +16,7 @@ type LossOptions struct {
 // document and its label is not negative.
 //
 // Head and loss are one operation because the logits of a batch would be its largest array. Logits exist for only one
-// chunk of rows at a time. In training, each chunk's logits, loss and gradient are computed together in the backward
+// chunk of rows at a time. In training, each chunk's logits, loss, and gradient are computed together in the backward
 // pass, so the head's product is computed only once. The results are returned in the [Loss] of the run.
 func CrossEntropy(x, w Var, lr LowRank, o LossOptions) Var {
 	op32, op64 := crossEntropy[float32]{newBranchConstants[float32](lr), o.Smoothing}, crossEntropy[float64]{newBranchConstants[float64](lr), o.Smoothing}

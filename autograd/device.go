@@ -12,12 +12,12 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Running on a device. The values, gradients, states and scratch memory of such a graph are arrays on the device, and
+// Running on a device. The values, gradients, states, and scratch memory of such a graph are arrays on the device, and
 // so are copies of the parameters. The tape runs as usual: ops call kernels, which record their work on the device
 // because their destinations are there. Results that the host needs, such as losses and gradients, are fetched after
 // the tape has ended.
 //
-// A run sends the values of trainable parameters to the device, fetches their gradients and adds these to the host's,
+// A run sends the values of trainable parameters to the device, fetches their gradients, and adds these to the host's,
 // so code outside the program finds both in the usual place. While a Resident holds them, they remain on the device.
 
 // deviceGraph is a graph's state on its device.
@@ -200,7 +200,7 @@ func (p *Program) send() error {
 	return nil
 }
 
-// fetch runs the recorded work, waits for the device and copies the results to the host. failed is the tape's error, if
+// fetch runs the recorded work, waits for the device, and copies the results to the host. failed is the tape's error, if
 // any: the work recorded before it must run anyway.
 func (p *Program) fetch(failed error) error {
 	d, run := p.g.device, &p.g.run
@@ -253,7 +253,7 @@ func (d *deviceGraph) fetchLosses(r *run) error {
 	return nil
 }
 
-// fetchValues copies gradients, states and kept values to the host.
+// fetchValues copies gradients, states, and kept values to the host.
 func (p *Program) fetchValues() error {
 	d := p.g.device
 	if p.g.run.training && d.trained.holder == nil {

@@ -42,7 +42,7 @@ func allGrads(params []*ag.Param) (all []float32) {
 	return all
 }
 
-// deviceModels returns the models of the segment tests, plus one with DoRA on a projection, a table and the head.
+// deviceModels returns the models of the segment tests, plus one with DoRA on a projection, a table, and the head.
 func deviceModels() map[string]segmented {
 	models := segmentedModels()
 	models["dora"] = segmented{func(g *ag.Graph, p []ag.Var) ag.Var {
@@ -225,7 +225,7 @@ func TestDeviceArrayTouched(t *testing.T) {
 	}
 }
 
-// An unsupported size, a full memory and a lost device give errors that name the device.
+// An unsupported size, a lack of memory, and a lost device cause errors that name the device.
 func TestDeviceErrors(t *testing.T) {
 	m := segmentedModels()["mamba1"]
 	build := func() (*ag.Program, error) {

@@ -18,7 +18,7 @@
 //
 // # Writing an operation
 //
-// An operation is a type with the four methods of [Op]: its name, its shape rule, forward and backward. It is generic
+// An operation is a type with the four methods of [Op]: its name, its shape rule, forward, and backward. It is generic
 // over the precision: training runs it in float32, and [mambatrain/autograd/gradtest.Check] runs it in float64 to
 // compare its gradients with central differences. [Apply] records it. Forward must fill its entire output, whose
 // initial contents are unspecified. Backward adds to the gradients it receives and skips absent ones, which belong to

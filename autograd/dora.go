@@ -155,7 +155,7 @@ func (w AdaptedWeight[T]) inverseNorms(dst, scratch []T) {
 }
 
 // InverseNorm returns 1/norm, or 0 for a norm of 0. DoRA multiplies an output by its magnitude and by this number, so
-// an output whose weights are all zero stays zero in training, in inference and after merging. PEFT divides by the norm
+// an output whose weights are all zero stays zero in training, in inference, and after merging. PEFT divides by the norm
 // and gets NaN.
 func InverseNorm(norm float64) float64 { return kernel.InverseNorm(norm) }
 

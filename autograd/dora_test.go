@@ -12,7 +12,7 @@ import (
 	"mambatrain/autograd/gradtest"
 )
 
-// The norm depends on neither the inputs, the bias nor the magnitude, so their gradients are plain derivatives.
+// The norm does not depend on the inputs, the bias, or the magnitude, so their gradients are plain derivatives.
 func TestDoRAGrad(t *testing.T) {
 	adapted := func(p []ag.Var, from, to int) ag.LowRank {
 		return ag.LowRank{A: p[1], B: p[2], Magnitude: p[3], Scale: 1.5, Dropout: 0.25, From: from, To: to}
@@ -40,7 +40,7 @@ func TestDoRAGrad(t *testing.T) {
 	}
 }
 
-// The gradients of W, A and B are derivatives of the loss at a constant norm. To keep the quotient of magnitude and
+// The gradients of W, A, and B are derivatives of the loss at a constant norm. To keep the quotient of magnitude and
 // norm constant in the central differences, every change of a weight also rescales the magnitude.
 func TestDoRAGradAtConstantNorm(t *testing.T) {
 	const out, in, r, scale, h = 6, 5, 2, 1.5, 1e-5

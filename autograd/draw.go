@@ -19,7 +19,7 @@ type DrawnNode struct {
 	Name string
 	// Shape is the shape of the output at full capacity, nil for a scalar.
 	Shape []int
-	// Kind distinguishes inputs, parameters, forward passes and backward passes.
+	// Kind distinguishes inputs, parameters, forward passes, and backward passes.
 	Kind Kind
 	// In lists the indexes of its inputs in Drawing.Nodes.
 	In []int

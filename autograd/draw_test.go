@@ -26,7 +26,7 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// The picture is well-formed, stays inside its frame and names the operations in order, and no two arrows overlap.
+// The picture is well-formed, stays inside its frame, and names the operations in order, and no two arrows overlap.
 func TestDrawSVG(t *testing.T) {
 	table := param(t, "backbone.layers.0.mixer.<table>", 1, 11, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})

@@ -35,7 +35,7 @@ func (embedding[T]) Shape(in [][]int) ([]int, error) {
 		return nil, fmt.Errorf("table is %v, ids are %v: want (v, m) and (rows)", table, ids)
 	}
 	if a != nil && (len(a) != 2 || len(b) != 2 || a[1] != table[0] || b[0] != table[1] || a[0] != b[1]) {
-		return nil, fmt.Errorf("table is %v, A is %v, B is %v: want (v, m), (r, v) and (m, r)", table, a, b)
+		return nil, fmt.Errorf("table is %v, A is %v, B is %v: want (v, m), (r, v), and (m, r)", table, a, b)
 	}
 	return []int{ids[0], table[1]}, nil
 }
@@ -95,7 +95,7 @@ func (embedding[T]) gatherA(c *Call[T]) kernel.Mat[T] {
 	return z
 }
 
-// dtable[id] += dy, dB = Scale·dyᵀ·z and dA[:, id] += Scale·dy·B.
+// dtable[id] += dy, dB = Scale·dyᵀ·z, and dA[:, id] += Scale·dy·B.
 func (o embedding[T]) Backward(c *Call[T]) {
 	ids, dy := c.In[embeddingIDs].Ints, c.DOut.Mat()
 	if d := c.DIn[embeddingTable]; !d.Absent() {

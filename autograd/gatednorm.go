@@ -30,7 +30,7 @@ func (gatedRMSNorm[T]) Name() string { return "gated_rmsnorm" }
 func (o gatedRMSNorm[T]) Shape(in [][]int) ([]int, error) {
 	y, z, w := in[gatedY], in[gatedZ], in[gatedW]
 	if len(y) != 2 || len(z) != 2 || len(w) != 1 || z[1] < y[1] || w[0] != y[1] || o.groups < 1 || y[1]%o.groups != 0 {
-		return nil, fmt.Errorf("y is %v, z is %v, w is %v, in %d groups: want (rows, d), (rows, d or more) and (d), where groups divide d", y, z, w, o.groups)
+		return nil, fmt.Errorf("y is %v, z is %v, w is %v, in %d groups: want (rows, d), (rows, d or more), and (d), where groups divide d", y, z, w, o.groups)
 	}
 	return y, nil
 }

@@ -87,7 +87,7 @@ func TestEqualNamesStaySeparate(t *testing.T) {
 	}
 }
 
-// Gorgonia's Add writes to its first operand, which must never be a parameter, its gradient or a value that is read
+// Gorgonia's Add writes to its first operand, which must never be a parameter, its gradient, or a value that is read
 // later.
 func TestValuesSurviveRun(t *testing.T) {
 	table := param(t, "table", 1, 11, 4)

@@ -158,7 +158,7 @@ func (g *Graph) Embeds(width int) Var {
 	return Var{v}
 }
 
-// input adds a Gorgonia input node. Its name contains a number because Gorgonia merges inputs of the same name, type
+// input adds a Gorgonia input node. Its name contains a number because Gorgonia merges inputs of the same name, type,
 // and shape.
 func (g *Graph) input(v *value, name string, d *tensor.Dense) *value {
 	g.ids++

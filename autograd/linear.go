@@ -6,7 +6,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in) and b (out); y is (rows, out). The
+// Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in), and b (out); y is (rows, out). The
 // bias and the low-rank branch are optional.
 func Linear(x, w, b Var, lr LowRank) Var {
 	op32, op64 := linear[float32]{newBranchConstants[float32](lr)}, linear[float64]{newBranchConstants[float64](lr)}
@@ -98,7 +98,7 @@ func (o linear[T]) branch(c *Call[T]) branch[T] {
 
 func (linear[T]) Overwrites(i int) bool { return i == linearX }
 
-// dx = dy·W, dW = dyᵀ·x and db = Σ_t dy(t). The branch adds its part of dx.
+// dx = dy·W, dW = dyᵀ·x, and db = Σ_t dy(t). The branch adds its part of dx.
 func (o linear[T]) Backward(c *Call[T]) {
 	x, w, dy := c.In[linearX].Mat(), c.In[linearW], c.DOut.Mat()
 	dx, dw, db := c.DIn[linearX].Mat(), c.DIn[linearW].Mat(), c.DIn[linearBias]

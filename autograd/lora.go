@@ -6,7 +6,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// LowRank is the trainable change that LoRA (Hu et al. 2021) adds to the frozen weight of a [Linear], an [Embedding] or
+// LowRank is the trainable change that LoRA (Hu et al. 2021) adds to the frozen weight of a [Linear], an [Embedding], or
 // a [CrossEntropy] head: W + Scale·B·A, or W + Scale·(B·A)ᵀ for a table. The zero LowRank means no change.
 //
 // LoRA and DoRA are implemented in these places:
@@ -15,7 +15,7 @@ import (
 //   - dora.go: the magnitude, and the norms of the adapted weight.
 //   - kernel.Packed.ForwardLoRA and BackwardLoRA: projection and branch as one product.
 //   - nn/lora.go: the parameters of a layer's adapter, and the layer's output without a graph.
-//   - package lora: which layers get an adapter, its initial values, files and merging.
+//   - package lora: which layers get an adapter, its initial values, files, and merging.
 type LowRank struct {
 	A Var // (r, in), or (r, v) for a table
 	B Var // (out, r), or (m, r) for a table
@@ -59,7 +59,7 @@ func newBranchConstants[T kernel.Float](lr LowRank) branchConstants[T] {
 // check returns an error if the shapes of A and B do not match the weight's. They are nil if there is no branch.
 func (o branchConstants[T]) check(w, a, b []int) error {
 	if from, to := o.outputs.bounds(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
-		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in) and (out, r)", w, a, b)
+		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in), and (out, r)", w, a, b)
 	}
 	return nil
 }

@@ -11,10 +11,11 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// node implements gorgonia.SDOp for every op we run: forward passes, backward passes and takes differ only in their
-// functions.
+// node implements gorgonia.SDOp for every node of a graph: forward passes, backward passes, and takes differ only in
+// their functions.
 //
-// We own the buffers: Do returns one of them, never an input, because Gorgonia's own Add writes into its first operand.
+// The graph owns the buffers. Do returns one of them, never an input, because Gorgonia's own Add writes into its first
+// operand.
 type node struct {
 	g     *Graph
 	id    uint32

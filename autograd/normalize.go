@@ -7,7 +7,7 @@ import (
 )
 
 // Normalize splits the columns of x (rows, Σ widths) into ranges of the given widths and divides each range by its root
-// mean square, v/√(mean(v²) + eps), row by row: RMSNorm without a weight. FalconMamba applies it to dt, B and C.
+// mean square, v/√(mean(v²) + eps), row by row: RMSNorm without a weight. FalconMamba applies it to dt, B, and C.
 func Normalize(x Var, eps float64, widths ...int) Var {
 	return Apply(normalize[float32]{eps, widths}, normalize[float64]{eps, widths}, x)
 }

@@ -57,7 +57,7 @@ type Scratcher interface {
 	ScratchSize(in [][]int) int
 }
 
-// Array is an input, output or gradient as an Op sees it: the live rows, in row-major order.
+// Array is an input, output, or gradient as an Op sees it: the live rows, in row-major order.
 type Array[T kernel.Float] struct {
 	Shape []int  // (rows, width), the shape of a parameter, or nil for a scalar
 	Data  []T    // nil for integers, for packed and bfloat16 weights, and if absent

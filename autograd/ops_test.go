@@ -8,7 +8,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Document lengths: several documents, odd lengths and a single row.
+// Document lengths: several documents, odd lengths, and a single row.
 var lengths = [][]int{{1}, {7}, {5, 1, 9}, {2, 17, 3, 1}}
 
 func check(t *testing.T, build func(g *ag.Graph, p []ag.Var) ag.Var, shapes ...[]int) {

@@ -96,7 +96,7 @@ func TestQuantized_equalsFloat32(t *testing.T) {
 	near(t, "gradients", grads[0], grads[1])
 }
 
-// A quantized parameter returns its blocks, reads as their dequantized values and cannot be trained. Unpacked, it is
+// A quantized parameter returns its blocks, reads as their dequantized values, and cannot be trained. Unpacked, it is
 // float32.
 func TestQuantized_unpacks(t *testing.T) {
 	data := quant.Q8_0.Encode(param(t, "w", 1, 37, 64).Float32s())
@@ -142,7 +142,7 @@ func TestUnpackRestoresBits(t *testing.T) {
 	}
 }
 
-// TestParam_readsEveryForm checks that rows and copies are the same for a float32, a bfloat16 and a packed-only value.
+// TestParam_readsEveryForm checks that rows and copies are the same for a float32, a bfloat16, and a packed-only value.
 func TestParam_readsEveryForm(t *testing.T) {
 	const rows, cols = 37, 19
 	bits, want := make([]uint16, rows*cols), make([]float32, rows*cols)

@@ -115,7 +115,7 @@ func (p *Param) Shape() []int {
 // Size returns the number of elements.
 func (p *Param) Size() int { return size(p.Shape()) }
 
-// Bytes returns the memory used by the value, the packed copy and the gradient.
+// Bytes returns the memory used by the value, the packed copy, and the gradient.
 func (p *Param) Bytes() int64 {
 	var n int64
 	if p.Value != nil {
@@ -131,7 +131,7 @@ func (p *Param) Bytes() int64 {
 }
 
 // Gather copies the rows of the value selected by ids to y as float32. A row is one index of the first dimension. It
-// reads the value in any form: packed only, quantized, bfloat16 or float32.
+// reads the value in any form: packed only, quantized, bfloat16, or float32.
 func (p *Param) Gather(y kernel.Mat[float32], ids []int) {
 	switch {
 	case kernel.IsOnDevice(y.Data):

@@ -10,7 +10,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// buffer is the memory of one value, gradient or state.
+// buffer is the memory of one value, gradient, or state.
 type buffer struct {
 	shape []int
 	dense *tensor.Dense // set when the plan is bound

@@ -394,7 +394,7 @@ func (p *Program) Params() []*Param {
 	return out
 }
 
-// Bytes returns the memory of activations, their gradients and the state for the backward pass, without parameters.
+// Bytes returns the memory of activations, their gradients, and the state for the backward pass, without parameters.
 func (p *Program) Bytes() int64 { return p.g.bytes() }
 
 func (g *Graph) bytes() int64 {

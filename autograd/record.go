@@ -9,7 +9,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// record is one application of an op: its inputs, its output and the state for its backward pass.
+// record is one application of an op: its inputs, its output, and the state for its backward pass.
 type record struct {
 	g       *Graph
 	id      uint32

@@ -52,7 +52,7 @@ func (selectiveScan[T]) Shape(in [][]int) ([]int, error) {
 	u, dt, x, z, a, dd := in[scanU], in[scanDT], in[scanX], in[scanZ], in[scanALog], in[scanD]
 	if len(u) != 2 || len(dt) != 2 || len(x) != 2 || len(a) != 2 || len(dd) != 1 ||
 		dt[1] != u[1] || a[0] != u[1] || dd[0] != u[1] || x[1] < 2*a[1] || z != nil && (len(z) != 2 || z[1] < u[1]) {
-		return nil, fmt.Errorf("u is %v, dt is %v, x is %v, z is %v, A_log is %v, D is %v: want (rows, d) twice, (rows, 2n or more), (rows, d or more), (d, n) and (d)", u, dt, x, z, a, dd)
+		return nil, fmt.Errorf("u is %v, dt is %v, x is %v, z is %v, A_log is %v, D is %v: want (rows, d) twice, (rows, 2n or more), (rows, d or more), (d, n), and (d)", u, dt, x, z, a, dd)
 	}
 	if s := in[scanStart]; s != nil && !slices.Equal(s, a) {
 		return nil, fmt.Errorf("the start state is %v, want %v", s, a)

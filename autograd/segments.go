@@ -16,7 +16,7 @@ import (
 // Segments. A batch with more rows than the graph is split into segments, and only one of them is in memory at a time.
 // A forward pass keeps only the states of the recurrent ops between segments. Then each segment, from the last to the
 // first, runs forward again and backward, given the state before it and the gradient of the state after it. With θ the
-// parameters, x(s) the rows of segment s, h(s) the states after it and L(s) its loss,
+// parameters, x(s) the rows of segment s, h(s) the states after it, and L(s) its loss,
 //
 //	L(s), h(s) = f(θ, x(s), h(s−1))
 //	η(s−1) = ∂L(s)/∂h(s−1) + (∂h(s)/∂h(s−1))ᵀ·η(s),  η = 0 after the last

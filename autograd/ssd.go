@@ -9,7 +9,7 @@ import (
 
 // SSDInput are the inputs of [SSD], with h heads of p channels and g groups of n states.
 type SSDInput struct {
-	XBC    Var // (rows, h·p + 2·g·n): the convolution's output: x, B and C
+	XBC    Var // (rows, h·p + 2·g·n): the convolution's output: x, B, and C
 	DT     Var // (rows, h or more): its last h columns are Δ before its bias and softplus
 	DTBias Var // (h)
 	ALog   Var // (h): A = −exp(ALog)
@@ -61,11 +61,11 @@ func (ssd[T]) Name() string { return "ssd" }
 func (o ssd[T]) Shape(in [][]int) ([]int, error) {
 	xbc, dt, bias, a, d := in[ssdXBC], in[ssdDT], in[ssdDTBias], in[ssdALog], in[ssdD]
 	if len(xbc) != 2 || len(dt) != 2 || len(bias) != 1 || len(a) != 1 || len(d) != 1 || a[0] != bias[0] || a[0] != d[0] || dt[1] < a[0] {
-		return nil, fmt.Errorf("x, B and C are %v, dt is %v, dt_bias is %v, A_log is %v, D is %v: want (rows, h·p + 2·g·n), (rows, h or more) and (h) three times", xbc, dt, bias, a, d)
+		return nil, fmt.Errorf("x, B, and C are %v, dt is %v, dt_bias is %v, A_log is %v, D is %v: want (rows, h·p + 2·g·n), (rows, h or more), and (h) three times", xbc, dt, bias, a, d)
 	}
 	heads, channels := a[0], xbc[1]-2*o.groups*o.state
 	if o.groups < 1 || o.state < 1 || heads%o.groups != 0 || channels < heads || channels%heads != 0 {
-		return nil, fmt.Errorf("x, B and C are %v: want %d heads of some channels, and twice %d groups of %d states, where groups divide heads", xbc, heads, o.groups, o.state)
+		return nil, fmt.Errorf("x, B, and C are %v: want %d heads of some channels, and twice %d groups of %d states, where groups divide heads", xbc, heads, o.groups, o.state)
 	}
 	if lo, hi := o.limit[0], o.limit[1]; !(lo >= 0 && lo <= hi) {
 		return nil, fmt.Errorf("time step limit is %v: want 0 ≤ lower ≤ upper", o.limit)
@@ -101,14 +101,14 @@ func (o ssd[T]) Work(in [][]int, need []bool) Work {
 	dp, gn := float64(o.channels(in)), float64(o.groups*o.state)
 	states := 2 * float64(rows) * dp * float64(o.state) // one product with a state
 	gram, channels := 2*pairs*gn, 2*pairs*dp
-	w := Work{Forward: gram + channels + 2*states} // y within a chunk, y across chunks and the new state
+	w := Work{Forward: gram + channels + 2*states} // y within a chunk, y across chunks, and the new state
 	if slices.Contains(need, true) {
 		w.Backward = 3*gram + 2*channels + 4*states // C·B again, dB, dC; dy·u, du; the cross-chunk part of each, Λ
 	}
 	return w
 }
 
-// split returns views of x, B and C in a.
+// split returns views of x, B, and C in a.
 func (o ssd[T]) split(a Array[T]) (x, b, c kernel.Mat[T]) {
 	if a.Absent() {
 		return x, b, c

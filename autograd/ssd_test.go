@@ -19,7 +19,7 @@ type ssdSize struct{ h, g, p, n int }
 
 func (s ssdSize) xbc() int { return s.h*s.p + 2*s.g*s.n }
 
-// Row by row and in chunks; with one, two and three groups; without limits and with limits that take effect.
+// Row by row and in chunks; with one, two, and three groups; without limits and with limits that take effect.
 func TestSSDGrad(t *testing.T) {
 	for _, c := range []struct {
 		ssdSize

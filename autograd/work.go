@@ -1,7 +1,7 @@
 package autograd
 
 // Work counts the floating-point operations of matrix products: 2·m·n·k for each product that is needed. Look-ups,
-// scans, convolutions, norms and other elementwise operations are not counted.
+// scans, convolutions, norms, and other elementwise operations are not counted.
 type Work struct{ Forward, Backward float64 }
 
 // Total returns the work of a step.
@@ -38,7 +38,7 @@ func (w *Work) addIf(needed bool, product float64) {
 }
 
 // projectionWork counts the product of a (rows, in) matrix with w (out, in), and the branch through a (r, in) and b
-// (out, r), which are nil without a branch. need is for x, w, a and b.
+// (out, r), which are nil without a branch. need is for x, w, a, and b.
 func projectionWork(rows int, w, a, b []int, need [4]bool) Work {
 	product := func(m []int) float64 { return 2 * float64(rows) * float64(m[0]) * float64(m[1]) }
 	dx, dw, da, db := need[0], need[1], need[2], need[3]

@@ -18,7 +18,7 @@ func TestWork(t *testing.T) {
 		{"nothing", nil, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 0},
 		// W2: its own gradient and the gradient of the head's input.
 		{"w2", []int{4}, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 2*rows*d*m + 2*labels*m*v},
-		// A and B: their gradients, the gradient of x·Aᵀ and the gradients of all later inputs.
+		// A and B: their gradients, the gradient of x·Aᵀ, and the gradients of all later inputs.
 		{"a b", []int{2, 3}, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 2*rows*(d*r+m*r+d*r) + 2*rows*d*m + 2*labels*m*v},
 		// The table: the gradient of every input, including the branch's.
 		{"table", []int{0}, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 2*rows*(m*d+d*r+m*r+d*m) + 2*labels*m*v},

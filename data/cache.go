@@ -44,7 +44,7 @@ func (s cacheSummary) sum() string {
 	return contenthash.Sum(fmt.Appendf(nil, "%+v", s))
 }
 
-// newCache derives the key from the contents of the sources, the tokenizer and the settings that affect tokens.
+// newCache derives the key from the contents of the sources, the tokenizer, and the settings that affect tokens.
 func newCache(ctx context.Context, b *builder) (*cache, error) {
 	if err := os.MkdirAll(b.config.Cache, 0o777); err != nil {
 		return nil, fmt.Errorf("data: cache: %w", err)

@@ -14,7 +14,7 @@ import (
 	"mambatrain/internal/format"
 )
 
-// Dataset holds tokenized documents. It is read-only and safe for any number of goroutines until Close.
+// Dataset is a list of tokenized documents. It is read-only and safe for concurrent use until Close.
 type Dataset struct {
 	config      Config
 	store       *store
@@ -55,7 +55,7 @@ type Example struct {
 	Place  int   // index over the rows of all sources
 }
 
-// Open reads the inputs, renders their rows and tokenizes them. tok may be nil for files of token ids. Small data stays
+// Open reads the inputs, renders their rows, and tokenizes them. tok may be nil for files of token ids. Small data stays
 // in memory; large data goes to the cache, or to a temporary file if there is none, and is mapped from there.
 func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config) (*Dataset, error) {
 	if err := c.check(); err != nil {
@@ -133,7 +133,7 @@ func widen(ids []int32) []int {
 	return out
 }
 
-// Stats returns what happened to the rows. After a split, the documents, tokens and labels are those of the part.
+// Stats returns what happened to the rows. After a split, the documents, tokens, and labels are those of the part.
 func (d *Dataset) Stats() Stats { return d.stats }
 
 // Fingerprint returns a hash of all tokens and labels. A resumed run uses it to recognize its data.

@@ -132,7 +132,7 @@ func TestConfig_oneRendering(t *testing.T) {
 	}
 }
 
-// A column that is absent from the first rows is found, for texts, templates and chats.
+// A column that is absent from the first rows is found, for texts, templates, and chats.
 func TestOpen_lateColumns(t *testing.T) {
 	path := testfile.Write(t, "rows.jsonl", strings.Repeat("{\"i\":0}\n", 5000)+`{"text":"late","author":"Ann"}`)
 	o := Default()

@@ -6,7 +6,7 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Batch is one micro-batch: documents laid end to end. Its tokens, labels and starts are those of an autograd.Batch, which
+// Batch is one micro-batch: documents laid end to end. Its tokens, labels, and starts are those of an autograd.Batch, which
 // this package does not import so that preparing data does not link Gorgonia.
 type Batch struct {
 	Tokens []int
@@ -39,7 +39,7 @@ func (b *Batch) Counted() (n int) {
 }
 
 // Loader makes the micro-batches of a dataset in an order that depends only on the data, its configuration, the batch
-// size and the seed. Documents are already tokenized, so a micro-batch costs only a copy. A Loader is safe for
+// size, and the seed. Documents are already tokenized, so a micro-batch costs only a copy. A Loader is safe for
 // concurrent use.
 type Loader struct {
 	data  *Dataset

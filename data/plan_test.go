@@ -182,7 +182,7 @@ func TestSplit(t *testing.T) {
 		t.Error(err)
 	}
 	if _, _, err := d.Split(1, 0); err == nil {
-		t.Error("a fraction of 1 is taken")
+		t.Error("a fraction of 1 is accepted")
 	}
 }
 

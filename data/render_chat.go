@@ -127,7 +127,7 @@ func (r *chatRows) findColumn(have []string) {
 	}
 }
 
-// ReadConversations reads the conversations of the inputs in order, from the column messages, conversations or prompt,
+// ReadConversations reads the conversations of the inputs in order, from the column messages, conversations, or prompt,
 // and calls use with each one, which is valid until use returns. Errors from use are returned with the file and row.
 func ReadConversations(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c source.Config, use func(tokenizer.Conversation) error) error {
 	sets, err := source.Resolve(ctx, inputs, c)

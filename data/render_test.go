@@ -94,7 +94,7 @@ func TestLabels_negative(t *testing.T) {
 	o.Shuffle = false
 	d := open(t, path, nil, o)
 	if s := d.Stats(); s.Documents != 1 || s.NoLabels != 2 || s.Labels != 1 {
-		t.Fatalf("%d documents, %d rows without labels, %d labels; want 1, 2 and 1", s.Documents, s.NoLabels, s.Labels)
+		t.Fatalf("%d documents, %d rows without labels, %d labels; want 1, 2, and 1", s.Documents, s.NoLabels, s.Labels)
 	}
 	r, err := d.Report(1, 0)
 	if err != nil || r.EpochLabels != 1 {

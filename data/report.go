@@ -8,7 +8,7 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Report is what `data stats` prints about a dataset and its micro-batches.
+// Report contains the statistics of a dataset and its micro-batches that `data stats` prints.
 type Report struct {
 	Stats
 	Duplicates int // documents whose tokens equal those of an earlier one
@@ -81,7 +81,7 @@ func (d *Dataset) Report(batchSize int, seed uint64) (*Report, error) {
 // histogramBins is the approximate number of bins in a histogram.
 const histogramBins = 20
 
-// histogram counts sorted lengths in bins of equal width: 1, 2 or 5 times a power of ten.
+// histogram counts sorted lengths in bins of equal width: 1, 2, or 5 times a power of ten.
 func histogram(lengths []int) (bins []LengthBin) {
 	longest := lengths[len(lengths)-1]
 	width := 1

@@ -9,7 +9,7 @@ import (
 // Support is how well a reader supports an adapter.
 type Support string
 
-// A reader computes the whole adapter, computes only a part of it, or rejects it.
+// A reader applies the whole adapter, applies only part of it, or rejects it.
 const (
 	Works  Support = "yes"
 	Partly Support = "partly"
@@ -36,7 +36,7 @@ func (v Verdict) String() string {
 const mergeInstead = "merge the adapter and load the merged model"
 
 // Compatibility returns how well each reader supports the adapter, and what to do instead if it does not. It applies
-// to peft up to 0.21, transformers up to 5.23 and llama.cpp as of 2026. llamaCPP is the reason why llama.cpp does not
+// to peft up to 0.21, transformers up to 5.23, and llama.cpp as of 2026. llamaCPP is the reason why llama.cpp does not
 // support the base, or nil if it does.
 func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	list := []Verdict{

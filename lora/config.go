@@ -9,7 +9,7 @@ import (
 )
 
 // Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig.
-// TargetParameters, InitialState and LoraPlusRatio are specific to mamba-train.
+// TargetParameters, InitialState, and LoraPlusRatio are specific to mamba-train.
 type Config struct {
 	R                 int              `yaml:"r" json:"r"`
 	LoraAlpha         float64          `yaml:"lora_alpha" json:"lora_alpha"`
@@ -29,7 +29,7 @@ type Config struct {
 	LoraPlusRatio     float64          `yaml:"lora_plus_ratio" json:"lora_plus_ratio"` // learning rate of B relative to that of A
 }
 
-// Values of Bias.
+// Values of [Config.Bias].
 const (
 	BiasNone     = "none"
 	BiasAll      = "all"

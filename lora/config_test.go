@@ -35,7 +35,7 @@ func TestFaults(t *testing.T) {
 	}
 	c = lora.Default()
 	if c.R = 1 << 40; c.Validate() == nil { // r times a width would overflow int
-		t.Error("r 2^40 is taken")
+		t.Error("r 2^40 is accepted")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // TestDamagedAdapters checks that a damaged adapter file causes an error or is read as a different adapter, but never
-// crashes, whether it is loaded, merged, exported or restored.
+// crashes, whether it is loaded, merged, exported, or restored.
 func TestDamagedAdapters(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 14))
 	base := filepath.Join("testdata", "models", "base")
@@ -59,7 +59,7 @@ func TestDamagedAdapters(t *testing.T) {
 }
 
 // TestDuplicates checks that an adapter that contains a tensor twice, under any spellings of its name, is rejected
-// when it is opened, loaded or merged.
+// when it is opened, loaded, or merged.
 func TestDuplicates(t *testing.T) {
 	from := filepath.Join("testdata", "golden", "seed_recipe", "adapter")
 	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
@@ -156,7 +156,7 @@ func TestCopiedTableAndHead(t *testing.T) {
 	}
 }
 
-// damaged returns an adapter's tensors with a few changes of names, shapes and types.
+// damaged returns an adapter's tensors with a few changes of names, shapes, and types.
 func damaged(t *testing.T, r *rand.Rand, from string) []weights.Entry {
 	t.Helper()
 	file := openTensors(t, filepath.Join(from, lora.WeightsFile))

@@ -12,7 +12,7 @@
 //
 // # Names
 //
-// A, B and the magnitude have the same names as in a PEFT file, such as
+// A, B, and the magnitude have the same names as in a PEFT file, such as
 // "base_model.model.backbone.layers.0.mixer.in_proj.lora_A.weight". For a Linear (out, in), A is (r, in), B is
 // (out, r), and W changes by Scale·B·A. For an Embedding (v, m), A is (r, v), B is (m, r), and the table changes by
 // Scale·(B·A)ᵀ.

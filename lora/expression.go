@@ -13,7 +13,7 @@ import (
 )
 
 // Adapter settings are untrusted, and Python's regular expressions can take exponential time. Most expressions do
-// without lookaround, backreferences and the like, and are matched in linear time. For the others, exceeding a limit
+// without lookaround, backreferences, and the like, and are matched in linear time. For the others, exceeding a limit
 // on the total matching time is an error.
 
 const (
@@ -105,7 +105,7 @@ func nesting(source string) int {
 }
 
 // simple reports whether an expression has the same meaning in Python and in Go: literals, classes, groups,
-// alternatives and plain repetitions.
+// alternatives, and plain repetitions.
 func simple(source string) bool {
 	if !printable(source) || strings.ContainsAny(source, "{}") {
 		return false

@@ -63,7 +63,7 @@ func TestRowGroups_patterns(t *testing.T) {
 		stir(a, rand.New(rand.NewPCG(1, 5)))
 		in0, out1 := m.Slots()[1].LowRank(), m.Slots()[4].LowRank()
 		if in0.Rank() != 3 || out1.Rank() != 2 || !rslora && in0.Scale != 4 {
-			t.Errorf("ranks %d and %d, scale %v; want 3, 2 and 4", in0.Rank(), out1.Rank(), in0.Scale)
+			t.Errorf("ranks %d and %d, scale %v; want 3, 2, and 4", in0.Rank(), out1.Rank(), in0.Scale)
 		}
 		want := step(t, m, probe(m, rand.New(rand.NewPCG(1, 6))), 1)
 		dir := t.TempDir()

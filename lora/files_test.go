@@ -316,7 +316,7 @@ func TestSaveFails(t *testing.T) {
 	}
 }
 
-// rewrite copies an adapter directory, renames its tensors and adds others.
+// rewrite copies an adapter directory, renames its tensors, and adds others.
 func rewrite(t *testing.T, from string, rename func(string) string, add []weights.Entry) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -11,7 +11,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Fingerprint returns a hash of a model's weight files: of the names, shapes and values of the tensors, as float32.
+// Fingerprint returns a hash of a model's weight files: of the names, shapes, and values of the tensors, as float32.
 // It does not depend on how the tensors are distributed over files, nor on their types if no values are rounded. Only
 // a small part of one tensor is in memory at a time.
 func Fingerprint(t *weights.Reader) (string, error) {
@@ -42,5 +42,5 @@ func (d *Directory) CheckBase(fingerprint string) error {
 	if d.Base == "" || d.Base == fingerprint {
 		return nil
 	}
-	return fmt.Errorf("lora: %s: was trained on different weights: the hash of its base is %s, but these weights have %s", d.Path, d.Base, fingerprint)
+	return fmt.Errorf("lora: %s: it was trained on different weights: the hash of its base is %s, but that of these weights is %s", d.Path, d.Base, fingerprint)
 }

@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGolden_quantized checks that an adapter on a quantized base has the same logits, loss and gradients as on the
+// TestGolden_quantized checks that an adapter on a quantized base has the same logits, loss, and gradients as on the
 // dequantized weights, within tighter tolerances than the ones above, and that it merges into them.
 func TestGolden_quantized(t *testing.T) {
 	dir := filepath.Join("testdata", "golden", "gguf", "Q4_K_M")
@@ -105,7 +105,7 @@ func newGraph(rows int) *ag.Graph {
 	return ag.NewGraph(ag.Options{Rows: rows, Device: kernel.CurrentDevice() != nil})
 }
 
-// compareForward checks logits, loss and gradients of the graph.
+// compareForward checks logits, loss, and gradients of the graph.
 func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights.Reader) {
 	t.Helper()
 	if err := a.Train(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"mambatrain/nn"
 )
 
-// initialize initializes A, B and the magnitude as PEFT does.
+// initialize initializes A, B, and the magnitude as PEFT does.
 func (l *layer) initialize(c Config, r *rand.Rand) {
 	a, b := l.adapter.A, l.adapter.B
 	switch {

@@ -37,10 +37,10 @@ type Adapter struct {
 type layer struct {
 	nn.Slot
 	adapter   *nn.LowRank
-	principal *principal // what InitPissa removed from the weight, or nil
+	principal *principal // what InitPissa removed from the weight; nil with other initializations
 }
 
-// override is a parameter that the adapter replaces.
+// override is a parameter whose value the adapter replaces.
 type override struct {
 	param     *ag.Param
 	base, own *tensor.Dense // base is set while the adapter is enabled
@@ -91,7 +91,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	}
 	for _, p := range s.params {
 		if of, _, ok := p.Quantized(); ok {
-			return nil, fmt.Errorf("lora: %s: is quantized (%v) and cannot be trained in full; remove it from modules_to_save, or load the base as float32 or bfloat16", p.Name, of)
+			return nil, fmt.Errorf("lora: %s is quantized (%v) and cannot be trained in full; remove it from modules_to_save, or load the base as float32 or bfloat16", p.Name, of)
 		}
 		a.overrides = append(a.overrides, &override{param: p, own: float32Copy(p)})
 	}
@@ -124,7 +124,7 @@ func frozenForm(w *ag.Param) string {
 func unadapted(m nn.Module) error {
 	for _, s := range m.Slots() {
 		if s.LowRank() != nil {
-			return fmt.Errorf("lora: %s: already has an adapter; disable it first", s.Path)
+			return fmt.Errorf("lora: %s already has an adapter; disable it first", s.Path)
 		}
 	}
 	if taken(m) {
@@ -171,7 +171,7 @@ func tiedHead(m nn.Module) nn.Slot {
 func untie(m nn.Module, head nn.Slot) error {
 	u, ok := m.(Untier)
 	if !ok {
-		return fmt.Errorf("lora: %s: shares its weight with %s and must be untied first", head.Path, head.Weight().Name)
+		return fmt.Errorf("lora: %s shares its weight with %s and must be untied first", head.Path, head.Weight().Name)
 	}
 	u.Untie()
 	return nil
@@ -197,7 +197,7 @@ func (t target) sizes() (in, out int) {
 	return w[1], w[0]
 }
 
-// Shapes returns the shapes of the parameters that [Inject] would create for m: A, B and the magnitudes, and the
+// Shapes returns the shapes of the parameters that [Inject] would create for m: A, B, and the magnitudes, and the
 // parameters trained in full, except a tied head. It allocates none of them.
 func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	if err := c.Validate(); err != nil {
@@ -237,7 +237,7 @@ func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	return shapes, nil
 }
 
-// newLayer returns an adapter for a target, with A, B and the magnitude zero.
+// newLayer returns an adapter for a target, with A, B, and the magnitude zero.
 func newLayer(t target, c Config, r int, scale float64) *layer {
 	in, out := t.sizes()
 	a := &nn.LowRank{Scale: scale, From: t.from, To: t.to}
@@ -323,7 +323,7 @@ func (a *Adapter) Invalidate() {
 func (a *Adapter) Train() error {
 	for _, w := range a.overrides {
 		if w.frozen {
-			return fmt.Errorf("lora: %s: is changed by an adapter on a parameter, which can be used and merged but not trained further", w.param.Name)
+			return fmt.Errorf("lora: %s is changed by an adapter on a parameter, which can be used and merged but not trained further", w.param.Name)
 		}
 	}
 	for _, p := range a.Params() {
@@ -334,7 +334,7 @@ func (a *Adapter) Train() error {
 	return nil
 }
 
-// Params lists the parameters that the adapter trains: A, B and magnitudes in checkpoint order, then the parameters
+// Params lists the parameters that the adapter trains: A, B, and magnitudes in checkpoint order, then the parameters
 // trained in full, then the states that documents start from.
 func (a *Adapter) Params() []*ag.Param {
 	var ps []*ag.Param

@@ -14,7 +14,7 @@ import (
 
 // Match is the number of modules or parameters that a name or pattern in the configuration matched.
 type Match struct {
-	Key     string // target_modules, target_parameters or modules_to_save
+	Key     string // target_modules, target_parameters, or modules_to_save
 	Pattern string
 	Count   int
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,7 +109,8 @@ func (d *Directory) Bytes() int64 { return d.file.Bytes() }
 // Close closes the file.
 func (d *Directory) Close() error { return d.file.Close() }
 
-// read sorts the file's tensors into modules and whole parameters and applies the record of mamba-train.
+// read applies the record of mamba-train, sorts the file's tensors into modules and whole parameters, and checks that
+// they are those that the settings require.
 func (d *Directory) read(p peftFile) error {
 	var rec record
 	if text, ok := d.file.Metadata[recordKey]; ok {
@@ -121,53 +123,13 @@ func (d *Directory) read(p peftFile) error {
 	if err != nil {
 		return fmt.Errorf("%s: %v", ConfigFile, err) // not %w: the file is damaged, so this is not an invalid setting
 	}
-	found, order := map[string]*module{}, []string{}
-	whole := map[string]string{} // tensors that replace parameters, by parameter name
-	adapterName := ""
-	var faults fault.List
-	for _, name := range d.file.Names() {
-		t, _ := d.file.Tensor(name)
-		k := parseKey(name)
-		if k.fault == "" && t.DType != weights.F32 && t.DType != weights.BF16 && t.DType != weights.F16 {
-			k.fault = fmt.Sprintf("is %s, want F32, BF16 or F16", t.DType)
-		}
-		if k.fault == "" && k.adapter != "" && adapterName != "" && k.adapter != adapterName {
-			k.fault = fmt.Sprintf("belongs to adapter %q, but others belong to %q", k.adapter, adapterName)
-		}
-		if k.fault != "" {
-			faults.Add(name, "%s", k.fault)
-			continue
-		}
-		if k.adapter != "" {
-			adapterName = k.adapter
-		}
-		if other, twice := whole[k.path]; twice && k.part == "" {
-			faults.Add(name, "is the same parameter as %s", other)
-			continue
-		}
-		if k.part == "" {
-			whole[k.path] = name
-			d.params = append(d.params, fileParam{k.path, t, d.isCopy(k)})
-			continue
-		}
-		m := found[k.path]
-		if m == nil {
-			m = &module{path: k.path}
-			found[k.path], order = m, append(order, k.path)
-		}
-		if other := m.put(k.part, t); other != "" {
-			faults.Add(name, "is the same as %s", other)
-		}
-	}
-	slices.Sort(order)
-	for _, path := range order {
-		m := found[path]
-		m.rank, m.scale, err = strengths.of(path)
-		if err != nil {
+	modules, faults := d.sortTensors()
+	for _, m := range modules {
+		if m.rank, m.scale, err = strengths.of(m.path); err != nil {
 			return fmt.Errorf("%s: %v", ConfigFile, err)
 		}
-		if problem := m.complete(p, rec.Groups[path]); problem != "" {
-			faults.Add(path, "%s", problem)
+		if problem := m.complete(p, rec.Groups[m.path]); problem != "" {
+			faults.Add(m.path, "%s", problem)
 		}
 		d.modules = append(d.modules, *m)
 	}
@@ -183,13 +145,64 @@ func (d *Directory) read(p peftFile) error {
 	if err := d.surplus(); err != nil {
 		return err
 	}
-	for _, w := range d.params { // PEFT saves the table and the head with their new sizes
+	d.measureTables()
+	return nil
+}
+
+// sortTensors adds the tensors that replace parameters to d.params and returns the modules that the others belong to,
+// sorted by path.
+func (d *Directory) sortTensors() (modules []*module, faults fault.List) {
+	found := map[string]*module{}
+	whole := map[string]string{} // tensors that replace parameters, by parameter name
+	adapterName := ""
+	for _, name := range d.file.Names() {
+		t, _ := d.file.Tensor(name)
+		k := parseKey(name)
+		if k.fault == "" && t.DType != weights.F32 && t.DType != weights.BF16 && t.DType != weights.F16 {
+			k.fault = fmt.Sprintf("is %s, want F32, BF16, or F16", t.DType)
+		}
+		if k.fault == "" && k.adapter != "" && adapterName != "" && k.adapter != adapterName {
+			k.fault = fmt.Sprintf("belongs to adapter %q, but others belong to %q", k.adapter, adapterName)
+		}
+		if k.fault != "" {
+			faults.Add(name, "%s", k.fault)
+			continue
+		}
+		if k.adapter != "" {
+			adapterName = k.adapter
+		}
+		if k.part == "" {
+			if other, twice := whole[k.path]; twice {
+				faults.Add(name, "is the same parameter as %s", other)
+				continue
+			}
+			whole[k.path] = name
+			d.params = append(d.params, fileParam{k.path, t, d.isCopy(k)})
+			continue
+		}
+		m := found[k.path]
+		if m == nil {
+			m = &module{path: k.path}
+			found[k.path] = m
+		}
+		if other := m.put(k.part, t); other != "" {
+			faults.Add(name, "is the same as %s", other)
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(found)) {
+		modules = append(modules, found[path])
+	}
+	return modules, faults
+}
+
+// measureTables sets VocabSize from a table or head in the file, because PEFT saves these with their new sizes.
+func (d *Directory) measureTables() {
+	for _, w := range d.params {
 		module, ok := strings.CutSuffix(w.name, ".weight")
 		if ok && (endsIn(module, headPath) || endsIn(module, "embeddings")) && len(w.tensor.Shape) == 2 {
 			d.VocabSize = max(d.VocabSize, w.tensor.Shape[0])
 		}
 	}
-	return nil
 }
 
 // adopt takes from the record of mamba-train what adapter_config.json cannot represent.
@@ -213,7 +226,7 @@ func (d *Directory) isCopy(k key) bool {
 // key is a parsed tensor name.
 type key struct {
 	path    string // of the module, or of the whole parameter
-	part    string // "", lora_A, lora_B, lora_embedding_A, lora_embedding_B or lora_magnitude_vector
+	part    string // "", lora_A, lora_B, lora_embedding_A, lora_embedding_B, or lora_magnitude_vector
 	adapter string // the adapter's name; "" if the file omits it
 	fault   string
 }

@@ -120,7 +120,7 @@ var foreign = map[string]string{
 	"velora_config":           "the branch's inputs are compressed",
 }
 
-// absent reports whether a value is null, false, zero or empty.
+// absent reports whether a value is null, false, zero, or empty.
 func absent(b json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", "{}", "[]", `""`}, strings.TrimSpace(string(b)))
 }

@@ -87,7 +87,7 @@ func (p *principal) plain(c *change) (a, b []float32) {
 	return a, b
 }
 
-// A decomposition returns the rank largest singular components of w (n, k), or fewer if w has fewer: u (n, p), s and
+// A decomposition returns the rank largest singular components of w (n, k), or fewer if w has fewer: u (n, p), s, and
 // vt (p, k).
 type decomposition func(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32])
 

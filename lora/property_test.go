@@ -440,7 +440,7 @@ func TestShapes(t *testing.T) {
 		}
 		a, err := lora.Inject(m, c, r)
 		if (err == nil) != (wrong == nil) {
-			t.Fatalf("%+v: Size says %v, Inject %v", c, wrong, err)
+			t.Fatalf("%+v: Shapes returns %v, Inject %v", c, wrong, err)
 		}
 		if err != nil {
 			continue
@@ -450,7 +450,7 @@ func TestShapes(t *testing.T) {
 			got += p.Size()
 		}
 		if got != want {
-			t.Errorf("%+v: %d elements, Size says %d", c, got, want)
+			t.Errorf("%+v: %d elements, Shapes give %d", c, got, want)
 		}
 	}
 }

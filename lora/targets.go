@@ -22,7 +22,7 @@ import (
 // not have, leaves the choice to the model; see [nn.Slot].
 type Targets struct {
 	Names   []string
-	Pattern string // a regular expression, all-linear or auto; excludes Names
+	Pattern string // a regular expression, all-linear, or auto; excludes Names
 }
 
 // Keywords, which are not regular expressions.
@@ -34,7 +34,7 @@ const (
 // allLinear reports whether t selects every linear layer except the head.
 func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
 
-// moduleName matches names that are not regular expressions: components of letters, digits and _, separated by dots.
+// moduleName matches names that are not regular expressions: components of letters, digits, and _, separated by dots.
 var moduleName = regexp.MustCompile(`^\w+(\.\w+)*$`)
 
 // ParseTargets parses targets from a string: all-linear, auto, names separated by commas or spaces, or a regular
@@ -113,7 +113,7 @@ func endsIn(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name)
 }
 
-// UnmarshalJSON parses a string, a list of strings or null.
+// UnmarshalJSON parses a string, a list of strings, or null.
 func (t *Targets) UnmarshalJSON(b []byte) error {
 	var v any
 	if err := json.Unmarshal(b, &v); err != nil {
@@ -131,7 +131,7 @@ func (t *Targets) UnmarshalJSON(b []byte) error {
 	if pattern, ok := v.(string); ok {
 		t.Pattern = pattern
 	} else if !isList && v != nil {
-		return fmt.Errorf("want a list of names, a regular expression, all-linear or auto, got %s", fault.Shorten(string(b), 60))
+		return fmt.Errorf("want a list of names, a regular expression, all-linear, or auto, got %s", fault.Shorten(string(b), 60))
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (t Targets) plain() any {
 // Layers are layer numbers. PEFT also writes a single number or null.
 type Layers []int
 
-// UnmarshalJSON parses a number, a list of numbers or null.
+// UnmarshalJSON parses a number, a list of numbers, or null.
 func (l *Layers) UnmarshalJSON(b []byte) error {
 	var one *int
 	if err := json.Unmarshal(b, &one); err == nil {

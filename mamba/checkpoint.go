@@ -16,7 +16,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// checkpoint is what loading, converting and exporting need from a weight file in any format.
+// checkpoint is what loading, converting, and exporting need from a weight file in any format.
 type checkpoint struct {
 	path     string
 	names    []string
@@ -180,7 +180,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 		case !slices.Equal(x.shape, shape):
 			faults.Add("shape", "%s is %v in the file, but %v according to config.json", x.name, x.shape, shape)
 		case !x.dtype.IsFloating():
-			faults.Add("type", "%s is %s, want F32, BF16 or F16", x.name, x.dtype)
+			faults.Add("type", "%s is %s, want F32, BF16, or F16", x.name, x.dtype)
 		}
 		found[name] = x.name
 	}

@@ -59,7 +59,7 @@ type Config struct {
 	ChunkSize     int
 	TimeStepLimit TimeStepLimit // of Δ in Mamba-2
 
-	// MixerRMSEps is the epsilon of FalconMamba's norms of Δ, B and C.
+	// MixerRMSEps is the epsilon of FalconMamba's norms of Δ, B, and C.
 	MixerRMSEps float64
 
 	// Settings for initialization; see [New].
@@ -88,7 +88,7 @@ type Config struct {
 	Extra map[string]json.RawMessage
 }
 
-// TokenIDs is null, a single id or a list of ids in JSON.
+// TokenIDs is null, a single id, or a list of ids in JSON.
 type TokenIDs []int
 
 // Default returns transformers' defaults for Mamba-1, used for keys that a file omits.
@@ -342,7 +342,7 @@ func (t *TokenIDs) parse(b json.RawMessage) error {
 	return nil
 }
 
-// MarshalJSON writes null, one id or a list, as transformers does.
+// MarshalJSON writes null, one id, or a list, as transformers does.
 func (t TokenIDs) MarshalJSON() ([]byte, error) {
 	switch len(t) {
 	case 0:

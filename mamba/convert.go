@@ -9,7 +9,7 @@ import (
 
 // Convert reads the checkpoint in directory from and writes it to directory to in transformers' format, with one
 // tensor in memory at a time. The checkpoint may be an original state-spaces checkpoint (config.json with d_model,
-// n_layer and ssm_cfg, weights in pytorch_model.bin) or a Hugging Face checkpoint, whose dtype and shards o changes.
+// n_layer, and ssm_cfg; weights in pytorch_model.bin) or a Hugging Face checkpoint, whose dtype and shards o changes.
 // Torch files, a single one or several with an index, are read by a reader that can only build tensors and runs no
 // code. Convert returns the configuration that it read.
 //

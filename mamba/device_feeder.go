@@ -31,7 +31,7 @@ func (m *Model) NewDeviceFeeder(rows int) (*DeviceFeeder, error) {
 		return nil, err
 	}
 	if n := len(m.NewState(1).joined(0)); n != len(p.Carried()) {
-		return nil, errors.New("mamba: the state of a mixer is not the one that its graph carries")
+		return nil, errors.New("mamba: the graph of a mixer carries a state of a different size from the one in StateSize")
 	}
 	return &DeviceFeeder{m, p, rows}, nil
 }

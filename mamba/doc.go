@@ -1,16 +1,16 @@
-// Package mamba implements the Mamba language models in Go: transformers' MambaForCausalLM, FalconMambaForCausalLM
+// Package mamba implements the Mamba language models in Go: transformers' MambaForCausalLM, FalconMambaForCausalLM,
 // and Mamba2ForCausalLM.
 //
 // [Load] reads a Hugging Face model directory, [New] initializes a model from scratch, and [Model.Save] writes a
 // directory that transformers can read. A model can compute in two ways from the same parameters:
 //
 //   - [Model.Forward] and [Model.Loss] record a graph of package autograd, for training.
-//   - [Model.Run], [Model.Score], [Model.Generate] and [Decoder] call the kernels directly, without a graph.
+//   - [Model.Run], [Model.Score], [Model.Generate], and [Decoder] call the kernels directly, without a graph.
 //
 // # State
 //
 // What a Mamba model remembers of the past is a [State] of fixed size: the last inputs of each convolution and the
-// state of each scan. It can be read, copied, saved to a file and continued with any number of tokens. Running a text
+// state of each scan. It can be read, copied, saved to a file, and continued with any number of tokens. Running a text
 // in pieces gives the same result as running it whole. The sequences in a batch are independent, and padding is
 // skipped rather than computed, so each sequence gets the same result as on its own.
 //

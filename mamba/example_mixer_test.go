@@ -70,7 +70,7 @@ func ExampleMixer() {
 }
 
 // TestForeignMixer checks that a model with a layer of a different kind computes the same with and without a graph,
-// in one piece, in several, and from a saved state, and that it can be trained, scored and saved.
+// in one piece, in several, and from a saved state, and that it can be trained, scored, and saved.
 func TestForeignMixer(t *testing.T) {
 	const selfAbs = 5e-6
 	m, err := withConvolution()

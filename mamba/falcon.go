@@ -6,7 +6,7 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// FalconMamba is Mamba-1 with RMS norms, without weights, of the low-rank Δ, B and C. Zuo et al. 2024.
+// FalconMamba is Mamba-1 with RMS norms, without weights, of the low-rank Δ, B, and C. Zuo et al. 2024.
 func init() {
 	register(&family{
 		modelType: "falcon_mamba",

@@ -121,7 +121,7 @@ func TestTimeStepLimit_written(t *testing.T) {
 	}
 }
 
-// TestPackedGolden checks that concatenated documents have the same logits, loss and gradients as each on its own.
+// TestPackedGolden checks that concatenated documents have the same logits, loss, and gradients as each on its own.
 func TestPackedGolden(t *testing.T) {
 	for _, model := range []string{"falcon", "falcon_variant", "mamba2", "mamba2_groups"} {
 		t.Run(model, func(t *testing.T) {

@@ -62,13 +62,13 @@ func familyOfLayer(layer string) (*family, error) {
 	return nil, fmt.Errorf("%q is not supported; want %s", layer, either(layers))
 }
 
-// either joins alternatives: a, b or c.
+// either joins alternatives: a or b, or a, b, or c.
 func either(names []string) string {
-	last := len(names) - 1
-	if last < 1 {
-		return strings.Join(names, "")
+	if len(names) < 3 {
+		return strings.Join(names, " or ")
 	}
-	return strings.Join(names[:last], ", ") + " or " + names[last]
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + ", or " + names[last]
 }
 
 // family returns the family of a valid configuration.

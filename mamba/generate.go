@@ -13,7 +13,7 @@ import (
 
 // GenerateOptions control how text is generated. [Model.DefaultGenerate] returns the model's own settings. The fields
 // have the same meaning as in transformers and are applied in the same order: penalties and bans first, then, when
-// sampling, temperature, top-k, top-p, min-p and typical-p.
+// sampling, temperature, top-k, top-p, min-p, and typical-p.
 type GenerateOptions struct {
 	MaxNewTokens int
 	MinNewTokens int // no EOS id is chosen before this many tokens
@@ -60,7 +60,7 @@ type GenerateOptions struct {
 // EarlyStopping determines when beam search ends once it has NumBeams finished texts.
 type EarlyStopping int
 
-// The values correspond to transformers' false, true and "never".
+// The values correspond to transformers' false, true, and "never".
 const (
 	StopUnlikely EarlyStopping = iota // when no running beam, at its current length, is better than the worst finished text
 	StopFirst                         // immediately
@@ -108,7 +108,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	limits := make([]int, len(prompts))
 	for i, ids := range prompts {
 		if len(ids) == 0 && state.Fed[i] == len(state.Tokens[i]) {
-			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; want at least one token", o.First+i)
+			return nil, fmt.Errorf("mamba: generate: prompt %d is empty; want at least one token", o.First+i)
 		}
 		out[i] = Generation{PromptTokens: len(ids), FinishReason: FinishInterrupted}
 		if limits[i] = o.maxNew(len(state.Tokens[i]) + len(ids)); limits[i] < 1 {
@@ -135,7 +135,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 }
 
 // GenerateMemory estimates the bytes that [Model.Generate] needs for the given number of prompts in addition to the
-// model: states, logits and candidates.
+// model: states, logits, and candidates.
 func (m *Model) GenerateMemory(prompts int, o GenerateOptions) int64 {
 	const float32Bytes, candidateBytes = 4, 24
 	v, state := float64(m.Config.VocabSize), float64(m.StateBytes())
@@ -328,7 +328,7 @@ func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *ran
 	return draw(scores, r), nil
 }
 
-// penalize applies the controls shared by greedy decoding, beam search and sampling.
+// penalize applies the controls shared by greedy decoding, beam search, and sampling.
 func (o GenerateOptions) penalize(scores []float64, seen []int, tokens int) {
 	repetitionPenalty(scores, seen, o.RepetitionPenalty)
 	noRepeatNGram(scores, seen, o.NoRepeatNGramSize)

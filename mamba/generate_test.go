@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestGenerate compares greedy decoding, the repetition penalty and beam search with the reference.
+// TestGenerate compares greedy decoding, the repetition penalty, and beam search with the reference.
 func TestGenerate(t *testing.T) {
 	for _, model := range goldenModels {
 		m := loadGolden(t, model+"/model")

@@ -102,7 +102,7 @@ func TestGenerationConfig_ignored(t *testing.T) {
 	}
 }
 
-// TestGenerationConfig_damaged checks that errors name the file, the setting and the value.
+// TestGenerationConfig_damaged checks that errors name the file, the setting, and the value.
 func TestGenerationConfig_damaged(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"temperature":"hot"}`:       `generation_config.json: temperature: want a number, got "hot"`,

@@ -114,7 +114,7 @@ func (h *ggufHeader) token(name string) int {
 	return NoToken
 }
 
-// hasNorms reports whether Δ, B and C are normalized.
+// hasNorms reports whether Δ, B, and C are normalized.
 func (h *ggufHeader) hasNorms() bool {
 	yes, _ := h.Key(h.arch + ".ssm.dt_b_c_rms").(bool)
 	return yes

@@ -110,7 +110,7 @@ func mergeRanks(merges []string) (map[string]int, error) {
 			end, rank[token] = max(end, last[token]), start
 		}
 		if alone := joined(merges[start]); mixed >= 0 && slices.ContainsFunc(merges[start:end+1], func(m string) bool { return joined(m) != alone }) {
-			return nil, fmt.Errorf("merge %q comes between merges of other tokens, which llama.cpp's SentencePiece has no place for", merges[mixed])
+			return nil, fmt.Errorf("merge %q comes between merges of other tokens, an order that llama.cpp's SentencePiece cannot represent", merges[mixed])
 		}
 		start = end + 1
 	}

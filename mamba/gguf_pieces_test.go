@@ -73,7 +73,7 @@ func TestGGUFLost(t *testing.T) {
 	const pieces = `{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"▁": 0}, "merges": []}, `
 	for text, want := range map[string]string{
 		byteLevel + `null}`:            "",
-		prefixed:                       "puts no space before a text",
+		prefixed:                       "does not put a space before each text",
 		byteLevel + `{"type": "NFC"}}`: "(NFC)",
 		byteLevel + `{"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}}`:                                                                         "(NFKC, Lowercase)",
 		pieces + `"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}`:                                                     "prepend_scheme first",

@@ -60,7 +60,7 @@ func exported(t *testing.T, as GGUFType) string {
 	return file
 }
 
-// TestGGUF compares the keys, tensors and values with those that the reference reader found in the same file.
+// TestGGUF compares the keys, tensors, and values with those that the reference reader found in the same file.
 func TestGGUF(t *testing.T) {
 	b, err := os.ReadFile("testdata/gguf/golden.json")
 	if err != nil {
@@ -96,7 +96,7 @@ func TestGGUF(t *testing.T) {
 	}
 }
 
-// TestGGUFFamilies compares the architecture, keys, shapes and values of the other families with those of llama.cpp's
+// TestGGUFFamilies compares the architecture, keys, shapes, and values of the other families with those of llama.cpp's
 // converter.
 func TestGGUFFamilies(t *testing.T) {
 	falcon, mamba2 := falconDefaults(), mamba2Defaults()

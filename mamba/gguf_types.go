@@ -8,12 +8,12 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// GGUFType is the type of the projections and the table in a GGUF file, by llama.cpp's name. Norms, biases, A, D and
+// GGUFType is the type of the projections and the table in a GGUF file, by llama.cpp's name. Norms, biases, A, D, and
 // the convolution are always float32.
 type GGUFType string
 
 // The types that can be written: floating-point numbers, and blocks of integers with scales, at about eight, six,
-// five and four bits per weight. The head, and matrices whose rows are not a multiple of the block size, may get a
+// five, and four bits per weight. The head, and matrices whose rows are not a multiple of the block size, may get a
 // different type; see ggufType.of.
 const (
 	GGUFF32 GGUFType = "F32"

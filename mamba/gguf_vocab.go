@@ -198,17 +198,17 @@ func (t tokenizerJSON) check() error {
 	return nil
 }
 
-// lost describes the texts that llama.cpp tokenizes differently; "" if there are none.
+// lost returns a note about texts that llama.cpp tokenizes differently, or "" if there are none.
 func (t tokenizerJSON) lost() string {
 	prefix, pieces := t.pieces()
 	switch steps := t.Normalizer.names(); {
 	case !pieces && len(steps) > 0:
-		return fmt.Sprintf("llama.cpp does not normalize texts (%s): a text that this changes gets other tokens there", strings.Join(steps, ", "))
+		return fmt.Sprintf("llama.cpp skips the tokenizer's normalization (%s), so it tokenizes texts that this would change differently", strings.Join(steps, ", "))
 	case !pieces && t.PreTokenizer.Prefix:
-		return "llama.cpp puts no space before a text; the tokenizer (ByteLevel, add_prefix_space) does, and texts get other tokens there"
+		return "llama.cpp does not put a space before each text as the tokenizer does (ByteLevel, add_prefix_space), so it tokenizes texts differently"
 	case prefix && t.PreTokenizer.Type == "Metaspace":
-		return fmt.Sprintf("llama.cpp puts a space before every piece of text between special tokens; the tokenizer (Metaspace, prepend_scheme %s) "+
-			"does so in fewer places, so some texts are tokenized differently", t.PreTokenizer.Scheme)
+		return fmt.Sprintf("llama.cpp puts a space before every piece of text between special tokens. The tokenizer (Metaspace, prepend_scheme %s) "+
+			"does so in fewer places, so llama.cpp tokenizes some texts differently", t.PreTokenizer.Scheme)
 	}
 	return ""
 }

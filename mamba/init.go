@@ -21,7 +21,7 @@ const (
 	// InitMambaSSM is the authors' initialization: embeddings from N(0, 0.02²), projections and convolution as in
 	// torch, out_proj divided by √layers.
 	InitMambaSSM Init = "mamba_ssm"
-	// InitHF is that of transformers since 4.57: embeddings, in_proj and x_proj from N(0, initializer_range²). The
+	// InitHF is that of transformers since 4.57: embeddings, in_proj, and x_proj from N(0, initializer_range²). The
 	// initial loss is higher.
 	InitHF Init = "hf"
 )
@@ -30,7 +30,7 @@ const (
 const authorsStd = 0.02
 
 // New returns a model with random weights drawn from r and stored as o specifies. It needs little memory beyond that
-// of the weights. The same configuration, scheme and random source give identical bits.
+// of the weights. The same configuration, scheme, and random source give identical bits.
 func New(c Config, scheme Init, r *rand.Rand, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mamba: config: %w", err)

@@ -12,7 +12,7 @@ import (
 // LoadOptions control how weights are stored in memory.
 type LoadOptions struct {
 	// Precision is the form of the projections and the table. They can be trained only in float32. A_log, D, norms,
-	// biases and the convolution are always float32.
+	// biases, and the convolution are always float32.
 	Precision Precision
 	// Packed stores the projections and the table only in the kernels' own layout, and packs each as soon as it is
 	// read. That halves the memory of a model that is only run or trained with adapters. See [ag.Param.PackOnly].
@@ -23,7 +23,7 @@ type LoadOptions struct {
 }
 
 // Load reads a model directory: config.json and the weights in one safetensors file or in shards with an index, in
-// float32, bfloat16 or float16. It also reads GGUF files, whose blocks are memory-mapped unless o requests another
+// float32, bfloat16, or float16. It also reads GGUF files, whose blocks are memory-mapped unless o requests another
 // form. Names may lack the prefix "backbone." or be those of the original state-spaces checkpoints. Every tensor is
 // checked against the configuration before any is read. All tensors that do not match, or that are not part of the
 // model, are reported in one error.

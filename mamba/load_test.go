@@ -364,7 +364,7 @@ func TestResize(t *testing.T) {
 	}
 }
 
-// TestPacked checks that a model whose weights are only in the kernels' layout runs, saves and unties like any other.
+// TestPacked checks that a model whose weights are only in the kernels' layout runs, saves, and unties like any other.
 func TestPacked(t *testing.T) {
 	for _, o := range []LoadOptions{{Packed: true}, {Packed: true, Precision: BF16}} {
 		dir := "testdata/golden/formats/bf16"

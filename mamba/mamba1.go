@@ -109,12 +109,12 @@ func mamba1FromGGUF(h *ggufHeader, c *Config) { h.int("ssm.time_step_rank", &c.T
 type Mamba1 struct {
 	InProj  *nn.Linear // m → 2d: the branch x and its gate z
 	Conv1d  *nn.Conv1d
-	XProj   *nn.Linear // d → r+2n: low-rank Δ, B and C
+	XProj   *nn.Linear // d → r+2n: low-rank Δ, B, and C
 	DTProj  *nn.Linear // r → d
 	ALog    *ag.Param  // (d, n): A = −exp(ALog)
 	D       *ag.Param  // (d)
 	OutProj *nn.Linear // d → m
-	// NormEps is the epsilon of FalconMamba's norms of Δ, B and C; 0: no norms.
+	// NormEps is the epsilon of FalconMamba's norms of Δ, B, and C; 0: no norms.
 	NormEps float64
 	// Start (d, n) is the initial h of every document. Nil: zeros.
 	Start *ag.Param
@@ -138,7 +138,7 @@ func (m *Mamba1) Forward(x ag.Var) ag.Var {
 	return m.OutProj.Forward(y)
 }
 
-// sizes returns d, n and r.
+// sizes returns d, n, and r.
 func (m *Mamba1) sizes() (d, n, r int) {
 	a := m.ALog.Shape()
 	return a[0], a[1], m.DTProj.In()

@@ -111,12 +111,12 @@ func mamba2Original(c *Config, a *arguments) {
 	for name, want := range map[string]bool{"rmsnorm": true, "norm_before_gate": false, "D_has_hdim": false} {
 		got := want
 		if a.take(name, &got); got != want {
-			a.faults.Add("ssm_cfg."+name, "%v is a different layer from transformers' Mamba-2, where it is %v", got, want)
+			a.faults.Add("ssm_cfg."+name, "must be %v, as in transformers' Mamba-2, got %v", want, got)
 		}
 	}
 	narrow := 0
 	if a.take("d_ssm", &narrow); narrow != 0 {
-		a.faults.Add("ssm_cfg.d_ssm", "%d assigns channels to an MLP, which transformers' Mamba-2 does not have", narrow)
+		a.faults.Add("ssm_cfg.d_ssm", "must be 0, got %d: the other channels belong to an MLP, which transformers' Mamba-2 does not have", narrow)
 	}
 	a.ignore("A_init_range", "conv_init", "use_mem_eff_path", "process_group", "sequence_parallel")
 }
@@ -203,8 +203,8 @@ func (l TimeStepLimit) MarshalJSON() ([]byte, error) {
 // Mamba2 is the layer of Mamba-2, which is based on state space duality: an entire head decays at a single rate. Dao &
 // Gu 2024.
 type Mamba2 struct {
-	InProj  *nn.Linear // m → 2d+2gn+h: the gate z, x, B and C of each group, and dt of each head
-	Conv1d  *nn.Conv1d // over x, B and C
+	InProj  *nn.Linear // m → 2d+2gn+h: the gate z, x, B, and C of each group, and dt of each head
+	Conv1d  *nn.Conv1d // over x, B, and C
 	DTBias  *ag.Param  // (h)
 	ALog    *ag.Param  // (h): A = −exp(ALog)
 	D       *ag.Param  // (h)
@@ -230,7 +230,7 @@ func (m *Mamba2) Forward(x ag.Var) ag.Var {
 	return m.OutProj.Forward(m.Norm.Forward(y, zxBCdt))
 }
 
-// sizes returns d, g·n and h.
+// sizes returns d, g·n, and h.
 func (m *Mamba2) sizes() (d, gn, h int) {
 	d = m.OutProj.In()
 	return d, (m.Conv1d.Weight.Shape()[0] - d) / 2, m.ALog.Size()

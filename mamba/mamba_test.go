@@ -13,7 +13,7 @@ import (
 // Tolerances of a correct float32 implementation. The reference was computed by transformers in float32, with sums in
 // a different order.
 const (
-	valueAbs = 2e-5 // logits, hidden states and recurrent states: |Δ| ≤ valueAbs + valueRel·|want|
+	valueAbs = 2e-5 // logits, hidden states, and recurrent states: |Δ| ≤ valueAbs + valueRel·|want|
 	valueRel = 1e-5
 	lossRel  = 1e-6 // losses
 	gradRel  = 1e-4 // gradients, relative to the tensor's largest element

@@ -10,10 +10,10 @@ import (
 	"mambatrain/nn"
 )
 
-// Model is a Mamba language model: an embedding table, blocks on a residual stream, a final norm and a head. It
+// Model is a Mamba language model: an embedding table, blocks on a residual stream, a final norm, and a head. It
 // corresponds to transformers' MambaForCausalLM.
 //
-// Forward, Logits and Loss record a graph, for training. [Decoder], Score and Generate call the kernels directly,
+// Forward, Logits, and Loss record a graph, for training. [Decoder], Score, and Generate call the kernels directly,
 // without a graph. Both compute the same numbers from the same parameters.
 type Model struct {
 	Config     Config

@@ -12,7 +12,7 @@ import (
 
 // SaveOptions control how weights are written.
 type SaveOptions struct {
-	// DType is the type of the projections and the table in the file; "" is the configuration's. A_log, D, norms and
+	// DType is the type of the projections and the table in the file; "" is the configuration's. A_log, D, norms, and
 	// biases are always written in float32: readers that need a smaller type can round them.
 	DType weights.DType
 	// ShardBytes splits the weights into files of at most this many bytes; 0 writes a single file.

@@ -101,7 +101,7 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 	}
 	for t, id := range doc.Tokens {
 		if id < 0 || id >= v || labels[t] >= v {
-			return fmt.Errorf("mamba: document %d: token %d: id %d, label %d: outside the vocabulary of %d", i, t, id, labels[t], v)
+			return fmt.Errorf("mamba: document %d: token %d: id %d or label %d is outside the vocabulary of %d", i, t, id, labels[t], v)
 		}
 		s.ids, s.targets = append(s.ids, id), append(s.targets, label.Target(labels, t))
 		first := len(s.ids) - 1 - t // negative if the document began before this chunk
@@ -191,7 +191,7 @@ func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []i
 	var rows []int
 	for t, target := range targets {
 		if target >= v {
-			return nil, fmt.Errorf("mamba: label %d: outside the vocabulary of %d", target, v)
+			return nil, fmt.Errorf("mamba: label %d is outside the vocabulary of %d", target, v)
 		}
 		if label.Counts(target) {
 			rows = append(rows, t)

@@ -186,13 +186,13 @@ func (s *State) part(all []float32, i int) []float32 {
 func (s *State) fits(m *Model) error {
 	n := s.Sequences()
 	if f := s.Origin.Family; f != "" && f != m.Config.Family() {
-		return fmt.Errorf("mamba: state: is for a %s model, but this one is %s", f, m.Config.Family())
+		return fmt.Errorf("mamba: state: it is for a %s model, but this one is %s", f, m.Config.Family())
 	}
 	if n == 0 || len(s.Tokens) != n {
-		return errors.New("mamba: state: contains no sequence")
+		return errors.New("mamba: state: it contains no sequence")
 	}
 	if len(s.Conv) != len(m.Layers) || len(s.SSM) != len(m.Layers) {
-		return fmt.Errorf("mamba: state: is for a model with %d layers, but this one has %d", len(s.Conv), len(m.Layers))
+		return fmt.Errorf("mamba: state: it is for a model with %d layers, but this one has %d", len(s.Conv), len(m.Layers))
 	}
 	for l := range s.Conv {
 		conv, ssm := m.Layers[l].Mixer.StateSize()
@@ -201,14 +201,14 @@ func (s *State) fits(m *Model) error {
 			got, want int
 		}{{"convolution", len(s.Conv[l]), conv}, {"recurrence", len(s.SSM[l]), ssm}} {
 			if part.got != n*part.want {
-				return fmt.Errorf("mamba: state: is for a model of a different size: the %[2]s of layer %[1]d has %[3]d numbers per sequence, but %[4]d in this model",
+				return fmt.Errorf("mamba: state: it is for a model of a different size: the %[2]s of layer %[1]d has %[3]d numbers per sequence, but %[4]d in this model",
 					l, part.name, part.got/n, part.want)
 			}
 		}
 	}
 	for i, fed := range s.Fed {
 		if fed < 0 || fed > len(s.Tokens[i]) {
-			return fmt.Errorf("mamba: state: is damaged: of the %d tokens of sequence %d, it has processed %d", len(s.Tokens[i]), i, fed)
+			return fmt.Errorf("mamba: state: it is damaged: of the %d tokens of sequence %d, it has processed %d", len(s.Tokens[i]), i, fed)
 		}
 	}
 	return nil
@@ -304,13 +304,13 @@ func (m *Model) LoadState(path string) (*State, error) {
 		return nil, err
 	}
 	if found == 0 {
-		return nil, fmt.Errorf("mamba: state %s: is not a model state: it has no tensors %s and %s", path, convStates(0), ssmStates(0))
+		return nil, fmt.Errorf("mamba: state %s: not a model state: it has no tensors %s and %s", path, convStates(0), ssmStates(0))
 	}
 	for l := len(m.Layers) - 1; l > 0 && s.Conv[l] == nil && s.SSM[l] == nil; l-- {
 		s.Conv, s.SSM = s.Conv[:l], s.SSM[:l]
 	}
 	if _, more := t.Tensor(ssmStates(len(m.Layers))); more {
-		return nil, fmt.Errorf("mamba: state %s: is for a model with more layers; this one has %d", path, len(m.Layers))
+		return nil, fmt.Errorf("mamba: state %s: it is for a model with more layers; this one has %d", path, len(m.Layers))
 	}
 	if err := s.fits(m); err != nil {
 		return nil, fmt.Errorf("state %s: %s", path, strings.TrimPrefix(err.Error(), "mamba: state: "))

@@ -15,7 +15,7 @@ import (
 
 var ctx = context.Background()
 
-// small is a Mamba-1 model with odd sizes, biases and an untied head.
+// small is a Mamba-1 model with odd sizes, biases, and an untied head.
 func small(t testing.TB) *Model {
 	t.Helper()
 	c := Default()
@@ -292,7 +292,7 @@ func testStateFile(t *testing.T, m *Model) {
 		"but this one has 2":            func(s *State) { s.Conv, s.SSM = s.Conv[:1], s.SSM[:1] },
 		"the recurrence of layer 0 has": func(s *State) { s.SSM[0] = s.SSM[0][:len(s.SSM[0])-2] },
 		"it has processed 20":           func(s *State) { s.Fed[1] = 20 },
-		"is for a Llama model":          func(s *State) { s.Origin.Family = "Llama" },
+		"it is for a Llama model":       func(s *State) { s.Origin.Family = "Llama" },
 	} {
 		other := s.Clone()
 		change(other)

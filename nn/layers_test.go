@@ -55,7 +55,7 @@ func close(t *testing.T, what string, got, want []float32) {
 }
 
 // TestLinear compares the graph and the direct call with the definition in float64: with frozen and trainable weights,
-// plain, with a bias and with adapters.
+// plain, with a bias, and with adapters.
 func TestLinear(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	const rows, in, out, rank = 5, 13, 17, 3

@@ -10,7 +10,7 @@ import (
 // LowRank is the change that LoRA (Hu et al. 2021) makes to a layer's weight, W + Scale·B·A, stored separately from the
 // weight. [ag.LowRank] lists the other parts of LoRA.
 //
-// For a Linear (out, in), A is (r, in) and B is (out, r). For an Embedding (v, m), A is (r, v), B is (m, r) and the
+// For a Linear (out, in), A is (r, in) and B is (out, r). For an Embedding (v, m), A is (r, v), B is (m, r), and the
 // change is Scale·(B·A)ᵀ. With a Magnitude it is DoRA (Liu et al. 2024): the adapted weight is rescaled so that its
 // rows, or its columns for an Embedding, have these norms.
 type LowRank struct {

@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Library  *runs.Library
 	Data     DataReader // if nil, training data is not shown
-	ReadOnly bool       // nothing can be started, stopped or generated
+	ReadOnly bool       // nothing can be started, stopped, or generated
 }
 
 // Server handles the page's requests. Everything under /api/ is JSON or an event stream.
@@ -45,7 +45,7 @@ func New(o Options) *Server {
 }
 
 // Handle registers a handler for a pattern such as "POST /api/jobs". The handler receives only requests that passed the
-// guard: token, Host and Origin are valid, the body is limited, and with ReadOnly the method is GET or HEAD.
+// guard: token, Host, and Origin are valid, the body is limited, and with ReadOnly the method is GET or HEAD.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
 // Listen listens on an address such as 127.0.0.1:0 and returns the URL of the page, which includes the token.

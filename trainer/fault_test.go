@@ -473,7 +473,7 @@ func TestDamagedCheckpointIsReportedAndSkipped(t *testing.T) {
 		},
 	} {
 		dir := t.TempDir()
-		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8 and 9
+		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8, and 9
 		newest := filepath.Join(dir, "checkpoint-9")
 		if err := damage(newest); err != nil {
 			t.Fatal(err)
@@ -493,7 +493,7 @@ func TestDamagedCheckpointIsReportedAndSkipped(t *testing.T) {
 func TestDamagedCheckpointsDoNotDisplaceGoodOnes(t *testing.T) {
 	for _, c := range []struct{ limit, saveSteps int }{{1, 1}, {1, 4}, {2, 1}, {2, 3}, {3, 1}} {
 		dir := t.TempDir()
-		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8 and 9
+		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8, and 9
 		for _, name := range []string{"checkpoint-8", "checkpoint-9"} {
 			if err := flip(filepath.Join(dir, name, "model.safetensors")); err != nil {
 				t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// If the program runs on a device and the optimizer can, too, parameters, gradients and the state of the optimizer
+// If the program runs on a device and the optimizer can, too, parameters, gradients, and the state of the optimizer
 // remain there. The host needs the values to save and to sample, and the gradients to find one that is not finite.
 
 // residentOf makes the trainable parameters remain on the program's device during a run. It returns nil if they are

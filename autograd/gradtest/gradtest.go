@@ -20,7 +20,7 @@ type Options struct {
 	Lengths []int
 	// Vocabulary is the number of token ids and labels; 0 means 11.
 	Vocabulary int
-	// Seed determines the parameters, tokens and labels.
+	// Seed determines the parameters, tokens, and labels.
 	Seed uint64
 	// Build records the graph and returns one of its values: (rows, width), or the scalar of a CrossEntropy. The
 	// parameters have the shapes given to Check.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestScaleColumns checks the product, set and added, against values computed by hand, on a range of columns.
+// TestScaleColumns compares the product, stored and added, with values computed by hand, on a range of columns.
 func TestScaleColumns(t *testing.T) {
 	x := Mat[float32]{[]float32{9, 1, 2, 9, 3, 4}, 2, 2, 3}
 	x.Data = x.Data[1:]
@@ -18,7 +18,7 @@ func TestScaleColumns(t *testing.T) {
 	}
 }
 
-// TestDotColumns checks that the sum is added, against values computed by hand.
+// TestDotColumns checks that the sum is added, with values computed by hand.
 func TestDotColumns(t *testing.T) {
 	x, y := Dense([]float64{1, 2, 3, 4}, 2, 2), Dense([]float64{5, 6, 7, 8}, 2, 2)
 	dst := []float64{1, 1}
@@ -42,7 +42,7 @@ func TestNorms(t *testing.T) {
 	}
 }
 
-// TestDrop checks that about a share p is dropped, that the other elements are divided by 1−p, and that Rows is used.
+// TestDrop checks that about a fraction p is dropped, that the other elements are divided by 1−p, and that Rows is used.
 func TestDrop(t *testing.T) {
 	x := Dense(make([]float64, 40*50), 40, 50)
 	fill(x.Data, 3)

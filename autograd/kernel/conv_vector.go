@@ -27,7 +27,7 @@ func (c Conv[T]) vector() (Conv[float32], bool) {
 	return Conv[float32]{f32s(c.W), f32s(c.Bias), c.K, c.Act}, true
 }
 
-// run sets w, bias and zero, and then calls f for each task's rows [t0, t1) and channels [lo, hi).
+// run sets w, bias, and zero, and then calls f for each task's rows [t0, t1) and channels [lo, hi).
 func (k *convWork) run(f func(t0, t1, lo, hi int)) {
 	n := k.n
 	buf := borrow(6 * n)

@@ -17,7 +17,7 @@ import "errors"
 //
 // # Recording
 //
-// All methods except Make, Free, Holds and Supports are called from one goroutine at a time; those four may be called
+// All methods except Make, Free, Holds, and Supports are called from one goroutine at a time; those four may be called
 // at any time from any goroutine. A method that computes only records: the device may start immediately, but must
 // behave as if all recorded work, Upload included, ran one call after another, in order. Slices of ints and structs
 // passed to a method are read before it returns; arrays on the device are read when the work runs. Matrices that a
@@ -72,7 +72,7 @@ type Device interface {
 	// GatedNormGrad is GatedNorm.Backward.
 	GatedNormGrad(n *GatedNorm[float32], g GatedNormGrad[float32], do Mat[float32])
 
-	// Conv is Conv.Forward, ConvTail is Conv.Tail and ConvGrad is Conv.Backward. carry and dTail are (k−1, d) without gaps.
+	// Conv is Conv.Forward, ConvTail is Conv.Tail, and ConvGrad is Conv.Backward. carry and dTail are (k−1, d) without gaps.
 	// carryOut may be carry.
 	Conv(c Conv[float32], y, x Mat[float32], first []int, carry []float32)
 	ConvTail(c Conv[float32], carryOut []float32, x Mat[float32], first []int, carry []float32)
@@ -118,7 +118,7 @@ type Device interface {
 	// Gather is the function Gather; GatherBF16 is the same for a table in bfloat16, laid out like B in DeviceProduct.
 	Gather(y, table Mat[float32], ids []int)
 	GatherBF16(y, table Mat[float32], ids []int)
-	// GatherColumns, ScatterAdd and ScatterAddColumns are the functions of the same names. Rows with the same id are
+	// GatherColumns, ScatterAdd, and ScatterAddColumns are the functions of the same names. Rows with the same id are
 	// added in order.
 	GatherColumns(y, table Mat[float32], ids []int)
 	ScatterAdd(dtable, dy Mat[float32], ids []int)
@@ -143,7 +143,7 @@ type DeviceSizes struct {
 }
 
 // DeviceProduct is the product c = alpha·op(a)·op(b) + alpha2·op(a2)·op(b2) + bias, either set or added to c. op
-// transposes its argument if TransposeA or TransposeB is set, the same way in both terms. c is (m, n), op(a) is (m, k)
+// transposes its argument if TransposeA or TransposeB is set, the same way in both terms. c is (m, n), op(a) is (m, k),
 // and op(b) is (k, n); op(a2) is (m, k2) and op(b2) is (k2, n). An absent A2 means no second term. Bias (n), if not
 // nil, is added to every row.
 type DeviceProduct struct {

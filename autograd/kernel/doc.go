@@ -10,9 +10,10 @@
 // Work is split by output among the threads of one worker pool, so the same input gives the same bits on any number of
 // threads. Where a reduction is split, the split depends only on the shape.
 //
-// The vector code is assembly for amd64, written by the generators of the module in gen: gen/gemm for gemm_tiles.go and
-// gemm_pack.go, gen/vector for vector.go, gen/scan for scan_vector.go, gen/ssd for ssd_rows.go and ssd_step.go, gen/block for
-// quantized_vector.go. go generate reproduces the files exactly.
+// The vector code is assembly, written by the generators of the module in gen. For amd64 they are gen/gemm for
+// gemm_tiles.go and gemm_pack.go, gen/vector for vector.go, gen/scan for scan_vector.go, gen/ssd for ssd_rows.go and
+// ssd_step.go, and gen/block for quantized_vector.go. For arm64, gen/neon writes all of it. go generate reproduces the
+// files exactly.
 //
 // Sizes are named as elsewhere in the project: rows is the flat row axis, all documents end to end; d is channels, n
 // states, and k the taps of the convolution. Wherever a result is optional, a zero Mat or a nil slice means "not

@@ -58,7 +58,7 @@ var (
 
 func init() { active, isaErr = choose(os.Getenv(kernelsVariable)) }
 
-// ISA returns the name of the kernel set in use: "generic"; on amd64 "avx2", "avx512" or "avx512bf16"; on arm64 "neon"
+// ISA returns the name of the kernel set in use: "generic"; on amd64 "avx2", "avx512", or "avx512bf16"; on arm64 "neon"
 // or "neonbf16". The sets whose names end in bf16 multiply bfloat16 natively.
 func ISA() string { return active.name }
 

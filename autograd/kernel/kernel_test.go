@@ -118,7 +118,7 @@ func eachISA(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// sameBits runs f on 1, 2, 3 and 7 threads and fails unless all results agree bit for bit.
+// sameBits runs f on 1, 2, 3, and 7 threads and fails unless all results agree bit for bit.
 func sameBits(t *testing.T, name string, f func() []float32) {
 	t.Helper()
 	defer SetThreads(0)

@@ -15,10 +15,10 @@ const Stagger = 4 * scanBlock
 // made counts the large arrays.
 var made atomic.Uint32
 
-// Make returns a zeroed array of n elements. A large array uses huge pages if the operating system grants them:
-// looking up small pages costs a product more than its arithmetic hides. Successive large arrays also start at
-// different addresses modulo 2 KiB: an op reads the same element of several arrays, and these would otherwise fall
-// into the same cache set.
+// Make returns a zeroed array of n elements. A large array uses huge pages if the operating system grants them, because
+// matrix products read so many small pages that address translation would slow them down. Successive large arrays also
+// start at different addresses modulo 2 KiB, because ops read the same element of several arrays, and these would
+// otherwise fall into the same cache set.
 func Make[E any](n int) []E {
 	var e E
 	size := int(unsafe.Sizeof(e))

@@ -1,7 +1,7 @@
 package kernel
 
 // Normalize writes y = x / √(mean(x²) + eps), row by row: RMSNorm without a weight. x and y are (rows, m); y may be x.
-// The mean is taken in float64. FalconMamba applies this to dt, B and C, which are column ranges of one matrix.
+// The mean is taken in float64. FalconMamba applies this to dt, B, and C, which are column ranges of one matrix.
 func Normalize[T Float](y, x Mat[T], eps float64) {
 	y.check("normalize y", x.Rows, x.Cols)
 	if d := on(y); d != nil {

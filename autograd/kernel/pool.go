@@ -118,8 +118,8 @@ func runAlone(tasks int, task func(int)) {
 	}
 }
 
-// Parallel returns the total time spent so far in work that is split, on any number of threads. The rest of a
-// program's time is serial and limits the gain from more threads (Amdahl 1967).
+// Parallel returns the total time spent so far in work that is split among threads, on any number of them. The
+// remainder of a program's time is serial and limits the gain from more threads (Amdahl 1967).
 func Parallel() time.Duration { return time.Duration(pool.inside.Load()) }
 
 // For splits [0, n) into pieces of grain (the last may be shorter) and calls body for each, in parallel. The pieces

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Files named _ref.go contain only the plain loops: no vector code, tasks or scratch memory.
+// Files named _ref.go contain only the plain loops: no vector code, tasks, or scratch memory.
 func TestReferenceLoops_arePlain(t *testing.T) {
 	barred := []string{"unsafe", "active", "hasVectors", "is32", "f32s", "f32Mat", "For", "runTasks", "borrow", "giveBack"}
 	files, err := filepath.Glob("*_ref.go")

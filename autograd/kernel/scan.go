@@ -6,7 +6,7 @@ package kernel
 //	h(t) = exp(Δ∘A)∘h(t−1) + Δ∘B∘u
 //	y(t) = (C·h(t) + D∘u) ∘ silu(z)
 //
-// Gu & Dao 2023, algorithm 2; B is discretized by Euler's rule, as in the authors' selective_scan_ref. U, DT and Z are
+// Gu & Dao 2023, algorithm 2; B is discretized by Euler's rule, as in the authors' selective_scan_ref. U, DT, and Z are
 // (rows, d), B and C (rows, n), ALog (d, n), D (d). A zero Z means no gate, a nil D no skip.
 //
 // The state starts at zero where First[t] == t. A negative First[t] continues a document of the previous batch: it
@@ -149,7 +149,7 @@ func sumParts[T Float](dst Mat[T], part []T, blocks, rows, width, from int) {
 // stepBlock is the number of channels of a step per task.
 const stepBlock = 256
 
-// Step advances a batch of independent sequences by one row each: row i of U, DT, B, C and Z belongs to sequence i,
+// Step advances a batch of independent sequences by one row each: row i of U, DT, B, C, and Z belongs to sequence i,
 // whose state h[i] of h (batch, d, n) is updated in place. y is (batch, d). First and H0 are not read.
 func (s *Scan[T]) Step(y Mat[T], h []T) {
 	batch, d, n := s.sizes()

@@ -2,7 +2,7 @@ package kernel
 
 import "unsafe"
 
-// scanRecord is one row of a block: Δ, Δ∘u and C·h, and for the backward pass σ(dt), dy∘silu(z), dy∘silu′(z), Σ dh∘B,
+// scanRecord is one row of a block: Δ, Δ∘u, and C·h, and for the backward pass σ(dt), dy∘silu(z), dy∘silu′(z), Σ dh∘B,
 // and the part of dΔ that comes through exp(Δ∘A). The kernels of gen/scan depend on the order of the fields.
 type scanRecord struct {
 	delta, input, out, slope, gy, gz, sumB, sumA [scanBlock]float32

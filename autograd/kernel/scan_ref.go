@@ -1,6 +1,6 @@
 package kernel
 
-// The plain loops of the selective scan, for one channel c: Δ, u, z, D and y are scalars, A, B, C and the state h are
+// The plain loops of the selective scan, for one channel c: Δ, u, z, D, and y are scalars, A, B, C, and the state h are
 // (n). Gu & Dao 2023, algorithm 2.
 //
 //	Δ = softplus(dt),  A = −exp(A_log)

@@ -137,7 +137,7 @@ func mat32(m Mat[float64]) Mat[float32] {
 const scanTol = 2e-4
 
 // The float32 scan agrees with the float64 loop for every width around the groups of 16 channels, for state sizes that
-// do and do not fill registers, and for documents that start, end and continue anywhere.
+// do and do not fill registers, and for documents that start, end, and continue anywhere.
 func TestScanFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(4))

@@ -10,7 +10,7 @@ import "fmt"
 //	y(t) = S(t)·C(t) + D·x(t)
 //
 // Dao & Gu 2024. With h heads of p channels and g groups of n states, X is (rows, h·p), B and C are (rows, g·n), DT is (rows, h),
-// and DTBias, ALog and D are (h). A group's B and C serve h/g neighboring heads. A nil D means no skip. The states are (h, p, n).
+// and DTBias, ALog, and D are (h). A group's B and C serve h/g neighboring heads. A nil D means no skip. The states are (h, p, n).
 //
 // The state starts at zero where First[t] == t. A negative First[t] continues a document of the previous batch: it
 // starts from H0 (h, p, n), or from zero if H0 is nil. A nil First means one document starting at row 0.

@@ -27,7 +27,7 @@ type ssdChunks[T Float] struct {
 	ssdSizes
 	list       []ssdChunk
 	q          int // rows of the longest chunk
-	qp, pp, np int // q, p and n rounded up to vectors
+	qp, pp, np int // q, p, and n rounded up to vectors
 	ld         int // row stride of (q, q) matrices, which have a vector to spare
 }
 

@@ -29,7 +29,7 @@ func (r *ssdChunks[T]) newDecays(a *arena[T]) *ssdDecays[T] {
 	return d
 }
 
-// decays computes the decays of head h in chunk c. into, fade and what depends on them are set only if the chunk
+// decays computes the decays of head h in chunk c. into, fade, and what depends on them are set only if the chunk
 // starts from a state or feeds one.
 func (r *ssdChunks[T]) decays(d *ssdDecays[T], c ssdChunk, h int) {
 	d.q = c.hi - c.lo
@@ -60,7 +60,7 @@ func (r *ssdChunks[T]) decays(d *ssdDecays[T], c ssdChunk, h int) {
 	}
 }
 
-// cumulate computes s, hi and lo, and returns the last sum.
+// cumulate computes s, hi, and lo, and returns the last sum.
 func (d *ssdDecays[T]) cumulate(a float64) (sum float64) {
 	s, hi, lo := d.s[:d.q], d.hi[:d.q], d.lo[:d.q]
 	for i, v := range d.delta[:d.q] {

@@ -24,7 +24,7 @@ func (s *SSD[T]) slope(raw T) T {
 	return sigmoid(raw)
 }
 
-// operands returns head h's x, B and C at row t.
+// operands returns head h's x, B, and C at row t.
 func (s *SSD[T]) operands(t, h int) (x, b, c []T) {
 	z := s.sizes()
 	group := h / (z.heads / s.Groups)

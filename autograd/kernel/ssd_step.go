@@ -3,7 +3,7 @@ package kernel
 // stepHeads is the number of heads of a step per task.
 const stepHeads = 2
 
-// Step advances a batch of independent sequences by one row each: row i of X, B, C and DT belongs to sequence i, whose states
+// Step advances a batch of independent sequences by one row each: row i of X, B, C, and DT belongs to sequence i, whose states
 // h[i] of h (batch, h, p, n) are updated in place. y is (batch, h·p). First and H0 are not read.
 func (s *SSD[T]) Step(y Mat[T], h []T) {
 	z := s.sizes()

@@ -106,7 +106,7 @@ func checkMatGrad(t *testing.T, name string, m Mat[float64], grad []float64, los
 // of several hundred terms, each rounded to 1e-16.
 const chunkTol = 1e-12
 
-// In float64, chunks of one row, a few rows, 64 rows and the whole document equal the recurrence, forward and backward.
+// In float64, chunks of one row, a few rows, 64 rows, and the whole document equal the recurrence, forward and backward.
 func TestSSDChunks(t *testing.T) {
 	rng := rand.New(rand.NewSource(2))
 	for _, first := range [][]int{documents(0, 130), documents(5, 70, 1, 2, 64), documents(0, 1, 65, 3), documents(9, 4)} {
@@ -219,7 +219,7 @@ func ssd32(s *SSD[float64]) *SSD[float32] {
 const ssdTol = 2e-4
 
 // The float32 form agrees with the float64 recurrence on every kernel set, for sizes that do and do not fill vectors
-// and tiles, for several chunk lengths, and for documents that start, end and continue anywhere. It writes nothing out
+// and tiles, for several chunk lengths, and for documents that start, end, and continue anywhere. It writes nothing out
 // of bounds.
 func TestSSDFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {

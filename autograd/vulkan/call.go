@@ -10,7 +10,7 @@ import (
 // call is a dispatch under construction. Its methods add arguments in the order in which the shader declares them: the
 // addresses of all operands, then the strides of the matrices, then numbers. An absent operand has address 0.
 //
-// An address can only be passed by declaring whether the shader reads it, writes it or both, so no dependency is
+// An address can only be passed by declaring whether the shader reads it, writes it, or both, so no dependency is
 // missed.
 type call struct {
 	d         *Device
@@ -58,7 +58,7 @@ func (c *call) matrix(m kernel.Mat[float32]) span {
 	return s
 }
 
-// readVector, writeVector and updateVector are the same for arrays without rows.
+// readVector, writeVector, and updateVector are the same for arrays without rows.
 func (c *call) readVector(x ...[]float32) {
 	for _, v := range x {
 		c.reads = append(c.reads, c.vector(v))

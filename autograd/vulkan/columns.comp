@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// Column sums: part[b] (cols) is Σ x, Σ x² or Σ x·y over 64 rows, depending on OPERATION. factor, if present, multiplies the sum.
+// Column sums: part[b] (cols) is Σ x, Σ x², or Σ x·y over 64 rows, depending on OPERATION. factor, if present, multiplies the sum.
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint OPERATION = 0;
 layout(push_constant) uniform Arguments {

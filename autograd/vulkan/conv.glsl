@@ -51,7 +51,7 @@ float derivative(float x) {
 	return 1.0;
 }
 
-// The shaders that include this declare w, bias, carry, x, ldx, d and first.
+// The shaders that include this declare w, bias, carry, x, ldx, d, and first.
 
 // tap returns input row t of channel c, as seen from a row whose document starts at row start.
 float tap(int t, int start, uint c) {

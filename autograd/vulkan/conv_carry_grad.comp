@@ -2,7 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 // The gradients that pass between batches: the convolution's gradient with respect to carry, and the gradient of the tail with
-// respect to the rows copied into it. One thread computes each channel. dcarry (K−1, d), dx and dtail (K−1, d) may be absent.
+// respect to the rows copied into it. One thread computes each channel. dcarry (K−1, d), dx, and dtail (K−1, d) may be absent.
 layout(local_size_x = 64) in;
 layout(push_constant) uniform Arguments {
 	Floats dx, dy, x, w, bias, carry, dcarry, dtail;

@@ -71,7 +71,7 @@ The first step is not counted unless --steps is 1. Times are the median of the o
 	fl.StringVar(&f.preset, "preset", "130m", "published model: "+strings.Join(mamba.Presets(), ", "))
 	fl.StringVar(&f.mode, "mode", "lora", strings.Join(benchModes, ", "))
 	fl.IntVar(&f.tokens, "tokens", 512, "tokens per step, over all documents; for decode, tokens to generate")
-	fl.IntVar(&f.documents, "documents", 1, "number of documents the tokens are divided into")
+	fl.IntVar(&f.documents, "documents", 1, "number of documents that the tokens are divided into")
 	fl.IntVar(&f.steps, "steps", 5, "number of steps to measure")
 	fl.BoolVar(&f.checkpointing, "gradient-checkpointing", false, "recompute activations in the backward pass")
 	fl.IntVar(&f.segment, "segment-tokens", 0, "compute gradients in segments of this many tokens; 0 = all at once")
@@ -96,7 +96,7 @@ type benchResult struct {
 	BytesPerSecond  float64 `json:"bytes_per_second,omitempty"`
 	PeakBytes       float64 `json:"peak_bytes_per_second,omitempty"`
 	Efficiency      float64 `json:"efficiency"`
-	SerialShare     float64 `json:"serial_share"` // of the time per step
+	SerialShare     float64 `json:"serial_share"` // share of each step's time
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Kernels         string  `json:"kernels"`
 	Device          string  `json:"device,omitempty"` // device that ran the steps, if not the CPU
@@ -113,7 +113,7 @@ func (f benchFlags) check() error {
 	case !slices.Contains(benchModes, f.mode):
 		return cli.Misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, spelling.DidYouMean(f.mode, benchModes))
 	case f.documents < 1 || f.tokens < 2*f.documents:
-		return cli.Misusef("--tokens %d in --documents %d: each document needs at least two tokens", f.tokens, f.documents)
+		return cli.Misusef("--tokens %d is too few for --documents %d: each document needs at least two tokens", f.tokens, f.documents)
 	case f.segment < 0:
 		return cli.Misusef("--segment-tokens must be at least 0, got %d", f.segment)
 	case f.segment > 0 && f.mode != "lora" && f.mode != "full":
@@ -132,7 +132,7 @@ func (a *app) bench(f benchFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
-	if a.precision == mamba.Stored { // there is no file to take it from
+	if a.precision == mamba.Stored { // there is no file that could decide
 		a.precision = mamba.Float32
 	}
 	if f.mode == "full" && a.precision != mamba.Float32 {
@@ -206,7 +206,7 @@ const benchSeed = 1
 
 func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, error) {
 	if ranks := comm.Size(); f.documents%ranks != 0 || f.tokens%ranks != 0 {
-		return nil, cli.Misusef("--tokens %d in --documents %d: cannot be divided among %d ranks", f.tokens, f.documents, ranks)
+		return nil, cli.Misusef("--tokens %d and --documents %d cannot be divided evenly among %d ranks", f.tokens, f.documents, ranks)
 	}
 	f.tokens, f.documents = f.tokens/comm.Size(), f.documents/comm.Size()
 	c, err := mamba.Preset(f.preset)
@@ -365,7 +365,7 @@ func (b *benchmark) prefill(ctx context.Context) error {
 		prompts[i] = batch.Tokens[from:batch.End(i)]
 	}
 	d, feeder := b.model.NewDecoder(0), recipe.DeviceFeeder(b.model, b.warn)
-	first, last := make([][]int, b.documents), prompts // fed by the device, and by d
+	first, last := make([][]int, b.documents), prompts // tokens processed by the device, and then by d
 	if feeder != nil {
 		b.device, last = kernel.CurrentDevice().Name(), make([][]int, b.documents)
 		for i, ids := range prompts {

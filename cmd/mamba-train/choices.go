@@ -66,6 +66,6 @@ func (a *app) evalChoices(ctx context.Context, m *recipe.Model, sets []recipe.Te
 			return err
 		}
 	}
-	return a.Result(r, fmt.Sprintf("accuracy %s, by length %s: %s, %s", format.Percent(r.Accuracy), format.Percent(r.AccuracyNorm),
+	return a.Result(r, fmt.Sprintf("accuracy %s, length-normalized %s: %s, %s", format.Percent(r.Accuracy), format.Percent(r.AccuracyNorm),
 		format.Counted(r.Rows, "row"), format.Counted(r.Tokens, "token")))
 }

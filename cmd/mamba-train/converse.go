@@ -43,9 +43,9 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	return cmp.Or(saveState(m, o.State, f.state), err)
 }
 
-// eachLine calls use for each line of the input. On a terminal it prints a greeting and prompts. An invalid line causes a
-// warning and is skipped. On a terminal, every error is handled this way, because the user can try again. An interrupt
-// between two lines ends the program, except on a terminal.
+// eachLine calls use for each line of the input. On a terminal, it prints a greeting and prompts for each line. If use reports
+// misuse, the line is skipped with a warning; on a terminal this applies to all errors, because the user can try again. Except
+// on a terminal, an interrupt between two lines ends the program.
 func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(line string) error) error {
 	prompt, talks := "", cli.IsTerminal(a.In)
 	if talks {
@@ -85,7 +85,7 @@ func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(lin
 				return cli.InterruptError{Signal: stopped.Signal, Err: stopped}
 			}
 			fmt.Fprintln(a.Err)
-			a.Say("Ctrl-D ends.")
+			a.Say("Ctrl-D exits.")
 		}
 	}
 }

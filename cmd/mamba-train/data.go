@@ -7,7 +7,7 @@ import (
 func (a *app) dataCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "data",
-		Short: "Inspect and tokenize data, or train a tokenizer on it",
+		Short: "Inspect data, tokenize it, or train a tokenizer on it",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -37,7 +37,7 @@ var (
 	}
 	textFlags = []dataFlag{
 		{"data.dataset_text_field", "field", "text column"},
-		{"data.template", "template", "text/template over the row, instead of --field"},
+		{"data.template", "template", "Go template that renders a row, instead of --field"},
 		{"data.prompt", "prompt", "column or template for the text before --completion"},
 		{"data.completion", "completion", "column or template for the text to train on, instead of --field"},
 	}
@@ -63,7 +63,7 @@ var (
 // oldFlags maps earlier names of flags, and the configuration's longer names, to the current ones.
 var oldFlags = map[string]string{"prompt-field": "prompt", "completion-field": "completion", "dataset-text-field": "field"}
 
-// dataFlags selects data and a tokenizer with a configuration file, --set and flags, in increasing priority.
+// dataFlags selects data and a tokenizer with a configuration file, --set, and flags, in increasing priority.
 type dataFlags struct {
 	config    string
 	sets      []string
@@ -74,7 +74,7 @@ type dataFlags struct {
 	defaults  []string // key=value, if there is no configuration file
 }
 
-// add defines -c, --set and the given flags. Flags default to the defaults of the configuration.
+// add defines -c, --set, and the given flags. Flags default to the defaults of the configuration.
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run, for everything not set by a flag")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one configuration key, such as data.template=TEXT; may be repeated")
@@ -188,7 +188,7 @@ func oneRendering(field bool, c data.Config) error {
 	return nil
 }
 
-// load reads the configuration and the tokenizer, which is nil if there is none and the data does not need one.
+// load reads the configuration and the tokenizer. The tokenizer is nil if there is none and the data does not need one.
 func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenizer.Tokenizer, error) {
 	c, err := f.read()
 	if err != nil {

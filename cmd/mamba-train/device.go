@@ -26,7 +26,7 @@ func (a *app) openDevice(name string) error {
 		kernel.UseDevice(d)
 		return nil
 	case name == recipe.DeviceAuto:
-		a.Say("%-9s the CPU: %v", "device", err)
+		a.Say("%-9s CPU (%v)", "device", err)
 		return nil
 	}
 	return fmt.Errorf("device %s: %w", name, err)
@@ -35,7 +35,7 @@ func (a *app) openDevice(name string) error {
 // openEvalDevice opens the device for an evaluation.
 func (a *app) openEvalDevice(device string, f evalFlags) error {
 	if f.choices && device != recipe.DeviceCPU {
-		a.Say("%-9s the CPU: choices are always scored on it", "device")
+		a.Say("%-9s CPU (choices are always scored on it)", "device")
 		return nil
 	}
 	return a.openDevice(device)

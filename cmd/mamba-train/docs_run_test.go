@@ -21,7 +21,7 @@ var runPages = []string{
 	"docs/eval-and-generate.md", "docs/resume.md", "docs/studio.md", "docs/data.md", "docs/hub-and-environment.md",
 }
 
-// givenPages make the runs that the other pages may use.
+// givenPages are the pages whose runs the other pages may use.
 var givenPages = runPages[:2]
 
 // notRun lists what a command contains if it cannot run in a test, with the reason.

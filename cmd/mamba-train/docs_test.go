@@ -19,7 +19,7 @@ import (
 	"mambatrain/cmd/mamba-train/internal/config"
 )
 
-// Everything that the documentation mentions exists: commands with their flags, files, keys, variables and tests.
+// Everything that the documentation mentions exists: commands with their flags, files, keys, variables, and tests.
 func TestDocuments(t *testing.T) {
 	t.Chdir("../..")
 	c := newDocChecker(t)

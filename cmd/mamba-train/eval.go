@@ -125,7 +125,7 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) {
 	for i, path := range f.inputs {
 		if slices.Contains(f.inputs[:i], path) {
-			return nil, cli.Misusef("--data %s: given twice", path)
+			return nil, cli.Misusef("--data %s is given twice", path)
 		}
 	}
 	if len(f.inputs) > 0 {
@@ -146,7 +146,7 @@ func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) 
 			d.MaxTrainSamples = rows
 		}
 		if f.choices && sets[i].Fraction > 0 {
-			return nil, cli.Misusef("--choices scores all rows of a dataset, but data.eval_fraction selects only part of one: name the data (--data)")
+			return nil, cli.Misusef("--choices scores all rows of a dataset, but data.eval_fraction selects only part of one: name the data with --data")
 		}
 	}
 	return sets, nil

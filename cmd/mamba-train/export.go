@@ -35,7 +35,7 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory; only with --format gguf")
 	cmd.Flags().StringVar(&f.format, "format", "", "hf or gguf")
-	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "type of the GGUF file: "+strings.Join(mamba.GGUFTypes(), ", "))
+	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "type of the weights in the GGUF file: "+strings.Join(mamba.GGUFTypes(), ", "))
 	addOutputFlags(cmd, &f)
 	cli.RequireFlags(cmd, "format", "output")
 	return cmd
@@ -87,7 +87,7 @@ func (a *app) export(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	if mamba.IsGGUF(dir) {
-		return cli.Misusef("model %s: is already a GGUF file; for another type, export it with --format hf first, then export the result as GGUF", dir)
+		return cli.Misusef("model %s is already a GGUF file; to convert it to another type, export it with --format hf, and then export the result as GGUF", dir)
 	}
 	if err := cli.CheckFile(f.output, cli.Policy(f.force), cli.FilesIn(dir)...); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (a *app) export(f convertFlags) error {
 	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
 }
 
-// describeTokenizer sets the added tokens, special ids and chat template in o from a model's tokenizer. It returns an error
+// describeTokenizer sets the added tokens, special ids, and chat template in o from a model's tokenizer. It returns an error
 // if the tokenizer has an id without a row in the model.
 func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOptions) error {
 	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)

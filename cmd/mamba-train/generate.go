@@ -67,7 +67,7 @@ func (a *app) generateCommand() *cobra.Command {
 	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "sampling: values below 1 favor probable tokens; 0 = no sampling")
 	fl.IntVar(&o.TopK, "top-k", o.TopK, "sampling: choose among the k most probable tokens; 0 = all")
 	fl.Float64Var(&o.TopP, "top-p", o.TopP, "sampling: choose among the most probable tokens with this total probability")
-	fl.Float64Var(&o.MinP, "min-p", 0, "sampling: exclude tokens less probable than this fraction of the most probable one")
+	fl.Float64Var(&o.MinP, "min-p", 0, "sampling: exclude tokens that are less probable than this fraction of the most probable one")
 	fl.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "sampling: choose among the most typical tokens with this total probability")
 	fl.Uint64Var(&o.Seed, "seed", 42, "seed for sampling")
 	fl.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "values above 1 make tokens that have already occurred less probable")
@@ -347,7 +347,7 @@ func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe
 	return list, nil
 }
 
-// spool copies standard input to a file of JSON lines, which remove deletes.
+// spool copies standard input to a temporary file of JSON lines. The caller must call remove to delete it.
 func (a *app) spool(ctx context.Context) (path string, remove func(), err error) {
 	b, err := a.readInput(ctx)
 	if err != nil {

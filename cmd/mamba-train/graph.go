@@ -43,7 +43,7 @@ func (a *app) graphCommand() *cobra.Command {
 	cmd.Flags().IntVar(&f.layers, "layers", 1, "number of layers to draw")
 	cmd.Flags().IntVar(&f.rows, "rows", 8, "number of rows in the batch")
 	cmd.Flags().BoolVar(&f.backward, "backward", false, "include the backward pass")
-	cmd.Flags().BoolVar(&f.lora, "lora", false, "include the LoRA adapters of the recipe")
+	cmd.Flags().BoolVar(&f.lora, "lora", false, "include LoRA adapters with default settings")
 	cmd.Flags().StringVar(&f.format, "format", "", "svg or dot; default: by the extension of the output, otherwise dot")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "file to write; default: standard output")
 	return cmd

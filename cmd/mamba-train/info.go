@@ -108,7 +108,7 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in %s", name, describeModel(c), format.Count(r.Parameters), format.Bytes(r.Memory), cmp.Or(c.Blocks(mamba.Stored), "float32"))
 	text += fmt.Sprintf("\nsizes        %s, %s", c.MixerSizes(),
 		map[bool]string{true: "output head tied to the embeddings", false: "separate output head"}[r.Tied])
-	text += fmt.Sprintf("\nstate        %v per sequence, of any length", format.Bytes(r.Sequence))
+	text += fmt.Sprintf("\nstate        %v per sequence, regardless of length", format.Bytes(r.Sequence))
 	var mismatch error
 	switch t, err := weights.Open(dir); {
 	case err == nil:

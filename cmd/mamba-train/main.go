@@ -1,4 +1,4 @@
-// Mamba-train trains, LoRA fine-tunes, evaluates, runs and exports Mamba language models on any CPU.
+// Mamba-train trains, fine-tunes, evaluates, runs, and exports Mamba language models on any CPU.
 package main
 
 import (

@@ -50,7 +50,7 @@ The merged model is read back, and its logits are compared with those of the bas
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.model, "model", "m", "", "base model; default: the adapter's")
-	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, optionally followed by =WEIGHT; may be repeated")
+	addAdapters(cmd, &f.adapters)
 	fl.StringVarP(&f.output, "output", "o", "", "model directory to write")
 	addWeightFlags(cmd, &f.dtype, &f.shard)
 	fl.StringVar(&f.ggufType, "type", "", "write a GGUF file of this type instead of a directory; this quantizes the tensors that the adapters change: "+strings.Join(mamba.GGUFTypes(), ", "))
@@ -81,6 +81,11 @@ func (f mergeFlags) check(cmd *cobra.Command) error {
 // gguf returns the options for writing a GGUF file.
 func (f mergeFlags) gguf() mamba.GGUFOptions {
 	return mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: strings.TrimSuffix(filepath.Base(f.output), ".gguf")}
+}
+
+// addAdapters defines --adapter for merge and unmerge, whose values [splitShare] parses.
+func addAdapters(cmd *cobra.Command, adapters *[]string) {
+	cmd.Flags().StringArrayVar(adapters, "adapter", nil, "adapter directory, optionally followed by =WEIGHT; may be repeated")
 }
 
 // addWeightFlags defines the flags shared by the commands that write a model's weights.

@@ -89,7 +89,7 @@ func (a *app) report(dirs []string, output string) error {
 	}
 	n := len(library.List())
 	if n == 0 {
-		return cli.Misusef("run %s: contains no run", strings.Join(dirs, ", "))
+		return cli.Misusef("no run found in %s", strings.Join(dirs, ", "))
 	}
 	if err := atomicfile.WriteOutput(output, func(w io.Writer) error { return studio.WriteReport(w, library) }); err != nil {
 		return err
@@ -143,7 +143,8 @@ func (a *app) checkDrawable(run string, h plot.History) error {
 // maxState is enough for a trainer_state.json with millions of rows.
 const maxState = 1 << 30
 
-// stateFile returns run itself if it is a file, or else the final state, or else that of the newest checkpoint.
+// stateFile returns run itself if it is a file. In a directory, it returns the final state or, without one, that of the newest
+// checkpoint.
 func stateFile(run string) (string, error) {
 	if info, err := os.Stat(run); err == nil && !info.IsDir() {
 		return run, nil

@@ -40,12 +40,12 @@ func newProgress(a *app) *progress {
 	return &progress{app: a, terminal: cli.IsTerminal(a.Err) && !a.Quiet}
 }
 
-// rate sums the last steps with exponentially decreasing weights.
+// rate averages the speed of recent steps. The weight of a step decreases exponentially with its age.
 type rate struct {
 	steps, tokens, rows, seconds float64
 }
 
-// memoryOfRate is the factor by which each step scales the earlier steps in a rate.
+// memoryOfRate is the factor by which each new step reduces the weight of the earlier ones in a rate.
 const memoryOfRate = 0.95
 
 func (r *rate) add(tokens, rows int, took time.Duration) {

@@ -138,7 +138,7 @@ func (c *cluster) weights(t *testing.T, out string) string {
 // long is a timeout that is sufficient even on a busy machine.
 const long = 5 * time.Minute
 
-// Runs on one, two and four ranks, with Open MPI and MPICH, end with the same weights.
+// Runs on one, two, and four ranks, with Open MPI and MPICH, end with the same weights.
 func TestMPIRanksHaveTheSameWeights(t *testing.T) {
 	openmpi := launcherOf(t, "openmpi")
 	mpich := launcherOf(t, "mpich")

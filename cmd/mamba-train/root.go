@@ -150,7 +150,7 @@ func (a *app) setThreads(n int) {
 
 // precisionFlag defines --precision for a command that runs a model.
 func (a *app) precisionFlag(cmd *cobra.Command) {
-	cmd.Flags().String("precision", string(mamba.Stored), "precision of frozen weights: float32, bf16, q8 or q4 (blocks as in Q8_0 and Q4_K_M files), or auto (as stored in a GGUF file, otherwise float32)")
+	cmd.Flags().String("precision", string(mamba.Stored), "precision of frozen weights: float32, bf16, q8, q4 (q8 and q4 as in Q8_0 and Q4_K_M files), or auto (as stored in a GGUF file, otherwise float32)")
 }
 
 // commonFlags returns the given common flags that set configuration keys.

@@ -129,7 +129,7 @@ func runCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for _, trace := range []string{"goroutine ", "panic:", ".go:"} {
 		if strings.Contains(ts.ReadFile("stderr"), trace) {
-			ts.Fatalf("the message holds a stack trace")
+			ts.Fatalf("the message contains a stack trace")
 		}
 	}
 }

@@ -247,7 +247,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 		a.Say("wrote %s: %s", c.OutputDir, resultFiles(run))
 	}
 	if out.WeightsStep != out.Steps && out.BestMetric != nil {
-		a.Say("its weights are from step %d, the best evaluation: %s %.4f", out.WeightsStep, c.Train.MetricForBestModel, *out.BestMetric)
+		a.Say("the weights are from step %d, which had the best %s: %.4f", out.WeightsStep, c.Train.MetricForBestModel, *out.BestMetric)
 	}
 	a.reportReaders(run)
 	a.Suggest(nextCommand(run)...)
@@ -274,9 +274,9 @@ func (a *app) reportReaders(run *recipe.Run) {
 	why := fmt.Sprintf("(mamba-train info --adapter %s explains why)", cli.Quote(run.Config.OutputDir))
 	switch {
 	case run.Adapter.Config.InitialState:
-		a.Say("only mamba-train can use the adapter, and it cannot be merged %s", why)
+		a.Say("only mamba-train can use this adapter, and it cannot be merged %s", why)
 	case len(refused) > 0:
-		a.Say("until it is merged, the adapter cannot be used, or only in part, by %s %s", strings.Join(refused, ", "), why)
+		a.Say("before the adapter is merged, these programs cannot use it or use only part of it: %s %s", strings.Join(refused, ", "), why)
 	}
 }
 

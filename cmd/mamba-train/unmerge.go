@@ -21,7 +21,7 @@ base's weights are restored bit for bit. A model that has changed since the merg
 		RunE:    func(*cobra.Command, []string) error { return a.unmerge(f) },
 	}
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "merged model directory")
-	cmd.Flags().StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, optionally followed by =WEIGHT; may be repeated")
+	addAdapters(cmd, &f.adapters)
 	cmd.Flags().StringVar(&f.base, "base", "", "base model; default: the adapter's")
 	addOutputFlags(cmd, &f)
 	cli.RequireFlags(cmd, "model", "adapter", "output")

@@ -10,7 +10,7 @@
 //
 // Fetch returns the directory with the files and downloads those missing from the cache. It resumes interrupted
 // downloads, checks them against the hash from the hub, and stores each file atomically. Errors for names that do not
-// exist, denied access and an unreachable hub match fault.ErrNotFound.
+// exist, denied access, and an unreachable hub match fault.ErrNotFound.
 //
 // Package hubtest provides a hub for tests.
 package hub

@@ -123,7 +123,7 @@ func (d *download) checker() (hash.Hash, bool) {
 	return nil, false
 }
 
-// run downloads to blob.incomplete, resuming an earlier run, checks the file and renames it. A lock file admits one
+// run downloads to blob.incomplete, resuming an earlier run, checks the file, and renames it. A lock file admits one
 // process at a time. It is the one that huggingface_hub uses, so on Unix the two programs also exclude each other.
 func (d *download) run(ctx context.Context, blob, lock string) error {
 	held, err := filelock.Wait(ctx, lock)

@@ -11,7 +11,7 @@ import (
 )
 
 // New returns a client configured by the environment, with the variables and rules of huggingface_hub: HF_ENDPOINT;
-// HF_TOKEN or HF_TOKEN_PATH; HF_HOME, HF_HUB_CACHE or the older HUGGINGFACE_HUB_CACHE, XDG_CACHE_HOME; HF_HUB_OFFLINE.
+// HF_TOKEN or HF_TOKEN_PATH; HF_HOME, HF_HUB_CACHE, or the older HUGGINGFACE_HUB_CACHE, XDG_CACHE_HOME; HF_HUB_OFFLINE.
 func New() *Client {
 	cacheHome := directory("XDG_CACHE_HOME")
 	if cacheHome == "" {

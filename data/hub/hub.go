@@ -31,7 +31,7 @@ const (
 // that either program can use what the other has downloaded.
 type Client struct {
 	Endpoint string                               // https://huggingface.co, or HF_ENDPOINT
-	Token    string                               // sent as a bearer token, only to the endpoint's scheme, host and port
+	Token    string                               // sent as a bearer token, only to the endpoint's scheme, host, and port
 	Cache    string                               // directory that contains models--… and datasets--…
 	Offline  bool                                 // use the cache only
 	HTTP     *http.Client                         // nil = [http.DefaultClient]

@@ -211,7 +211,7 @@ func TestFetch_resumes(t *testing.T) {
 	}
 }
 
-// From a mirror without hashes, only parts of the same version are joined, as determined by entity tag, range and size.
+// From a mirror without hashes, only parts of the same version are joined, as determined by entity tag, range, and size.
 func TestFetch_mirrors(t *testing.T) {
 	files := bigModel()
 	model := files["model.safetensors"]
@@ -366,7 +366,7 @@ func answer(text string) hubtest.Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) { io.WriteString(w, text) }
 }
 
-// If nothing responds at the address, the error is immediate, fits on one line and matches fault.ErrNotFound.
+// If nothing responds at the address, the error is immediate, fits on one line, and matches fault.ErrNotFound.
 func TestFetch_unreachable(t *testing.T) {
 	h := newHub(t, bigModel())
 	h.Close()
@@ -407,7 +407,7 @@ func TestFetch_redirects(t *testing.T) {
 	}
 }
 
-// The token goes only to the endpoint's scheme, host and port.
+// The token goes only to the endpoint's scheme, host, and port.
 func TestFetch_token(t *testing.T) {
 	for _, c := range []struct {
 		endpoint, redirect string
@@ -474,7 +474,7 @@ func TestFetch_interrupted(t *testing.T) {
 	}
 }
 
-// This includes waiting for a response, a list of files or another attempt.
+// This includes waiting for a response, a list of files, or another attempt.
 func TestFetch_interruptedWaiting(t *testing.T) {
 	for what, c := range map[string]struct {
 		file  string

@@ -79,7 +79,7 @@ func arrowMessages(file *os.File, size int64) (messages *io.SectionReader, kind 
 	}
 	footer := int64(binary.LittleEndian.Uint32(tail))
 	if end -= footer; end < int64(len(head)) {
-		return nil, "file", fmt.Errorf("a footer of %d bytes in a file of %d", footer, size)
+		return nil, "file", fmt.Errorf("the footer has %d bytes, but the file has only %d", footer, size)
 	}
 	return io.NewSectionReader(file, int64(len(head)), end-int64(len(head))), "file", nil
 }
@@ -159,11 +159,11 @@ func (r *messageReader) checkBatch(batch flatTable, body int64) error {
 		return err
 	}
 	if n := batch.vector(views); n < r.views {
-		return fmt.Errorf("damaged: buffers of %d columns, want those of %d", n, r.views)
+		return fmt.Errorf("damaged: buffers for %d columns, want buffers for %d", n, r.views)
 	}
 	for i := range batch.vector(views) {
 		if n := batch.int64Of(views, i); n < 0 || n > int64(batch.vector(buffers)) {
-			return fmt.Errorf("damaged: %d buffers of %d", n, batch.vector(buffers))
+			return fmt.Errorf("damaged: a view with %d buffers, but the batch has %d", n, batch.vector(buffers))
 		}
 	}
 	return nil
@@ -226,7 +226,7 @@ func (r *messageReader) word() (uint32, error) {
 // bytes reads n bytes into a buffer.
 func (r *messageReader) bytes(n int64) (*memory.Buffer, error) {
 	if n < 0 || n > r.rest {
-		return nil, fmt.Errorf("damaged: a message of %d bytes where %d are left", n, r.rest)
+		return nil, fmt.Errorf("damaged: a message of %d bytes, but only %d are left", n, r.rest)
 	}
 	r.rest -= n
 	b := memory.NewResizableBuffer(r.memory)
@@ -321,7 +321,7 @@ func (c arrowColumn) Text(i int) (string, bool, error) {
 	switch a := c.Array.(type) {
 	case array.StringLike: // including large and view types
 		s = a.Value(i)
-	case interface{ Value(int) []byte }: // binary, including large, view and fixed-size types
+	case interface{ Value(int) []byte }: // binary, including large, view, and fixed-size types
 		s = string(a.Value(i))
 	case *array.Dictionary:
 		return c.of(a.Dictionary()).Text(a.GetValueIndex(i))
@@ -412,59 +412,16 @@ func (c arrowColumn) Value(i int) (any, error) {
 	if c.IsNull(i) {
 		return nil, nil
 	}
+	if n, ok := arrowNumber(c.Array, i); ok {
+		return n, nil
+	}
 	switch a := c.Array.(type) {
 	case *array.Boolean:
 		return a.Value(i), nil
-	case *array.Int8:
-		return int64(a.Value(i)), nil
-	case *array.Int16:
-		return int64(a.Value(i)), nil
-	case *array.Int32:
-		return int64(a.Value(i)), nil
-	case *array.Int64:
-		return a.Value(i), nil
-	case *array.Uint8:
-		return int64(a.Value(i)), nil
-	case *array.Uint16:
-		return int64(a.Value(i)), nil
-	case *array.Uint32:
-		return int64(a.Value(i)), nil
-	case *array.Uint64:
-		if n := a.Value(i); n > math.MaxInt64 {
-			return n, nil
-		}
-		return int64(a.Value(i)), nil
-	case *array.Float16:
-		return float64(a.Value(i).Float32()), nil
-	case *array.Float32:
-		return float64(a.Value(i)), nil
-	case *array.Float64:
-		return a.Value(i), nil
 	case array.ListLike:
-		lo, hi := a.ValueOffsets(i)
-		if err := c.checkLength(hi - lo); err != nil {
-			return nil, err
-		}
-		values := c.of(a.ListValues())
-		list := make([]any, 0, hi-lo)
-		for j := lo; j < hi; j++ {
-			v, err := values.Value(int(j))
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		return list, nil
+		return c.list(a, i)
 	case *array.Struct:
-		object := &ordered.Object{}
-		for j, field := range a.DataType().(*arrow.StructType).Fields() {
-			v, err := c.of(a.Field(j)).Value(i)
-			if err != nil {
-				return nil, err
-			}
-			object.Set(field.Name, v)
-		}
-		return object, nil
+		return c.object(a, i)
 	case *array.Dictionary:
 		return c.of(a.Dictionary()).Value(a.GetValueIndex(i))
 	case *array.RunEndEncoded:
@@ -484,7 +441,71 @@ func (c arrowColumn) Value(i int) (any, error) {
 		}
 		return s, nil
 	}
-	return c.ValueStr(i), nil // dates, times and so on, as Arrow formats them
+	return c.ValueStr(i), nil // dates, times, and so on, as Arrow formats them
+}
+
+// arrowNumber returns element i of an array of numbers as an int64, a float64, or, if it exceeds int64, a uint64. It
+// returns false for other arrays.
+func arrowNumber(a arrow.Array, i int) (any, bool) {
+	switch a := a.(type) {
+	case *array.Int8:
+		return int64(a.Value(i)), true
+	case *array.Int16:
+		return int64(a.Value(i)), true
+	case *array.Int32:
+		return int64(a.Value(i)), true
+	case *array.Int64:
+		return a.Value(i), true
+	case *array.Uint8:
+		return int64(a.Value(i)), true
+	case *array.Uint16:
+		return int64(a.Value(i)), true
+	case *array.Uint32:
+		return int64(a.Value(i)), true
+	case *array.Uint64:
+		if n := a.Value(i); n > math.MaxInt64 {
+			return n, true
+		}
+		return int64(a.Value(i)), true
+	case *array.Float16:
+		return float64(a.Value(i).Float32()), true
+	case *array.Float32:
+		return float64(a.Value(i)), true
+	case *array.Float64:
+		return a.Value(i), true
+	}
+	return nil, false
+}
+
+// list returns list i of a.
+func (c arrowColumn) list(a array.ListLike, i int) (any, error) {
+	lo, hi := a.ValueOffsets(i)
+	if err := c.checkLength(hi - lo); err != nil {
+		return nil, err
+	}
+	values := c.of(a.ListValues())
+	list := make([]any, 0, hi-lo)
+	for j := lo; j < hi; j++ {
+		v, err := values.Value(int(j))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// object returns struct i of a.
+func (c arrowColumn) object(a *array.Struct, i int) (any, error) {
+	object := &ordered.Object{}
+	for j, field := range a.DataType().(*arrow.StructType).Fields() {
+		v, err := c.of(a.Field(j)).Value(i)
+		if err != nil {
+			return nil, err
+		}
+		object.Set(field.Name, v)
+	}
+	return object, nil
 }
 
 // checkLength returns an error for a list that is too long.

@@ -126,7 +126,7 @@ const (
 // tokens returns the record batch in a message as a table, without copying.
 func (m arrowMessage) tokens() (*Tokens, error) {
 	if len(m.buffers) != storeBuffers || m.rows < 1 {
-		return nil, fmt.Errorf("%d rows in %d buffers, want some rows in %d", m.rows, len(m.buffers), storeBuffers)
+		return nil, fmt.Errorf("got %d rows in %d buffers, want at least one row in %d buffers", m.rows, len(m.buffers), storeBuffers)
 	}
 	t := &Tokens{
 		IDs: viewAs[int32](m.buffers[bufferTokens]), Offsets: viewAs[int32](m.buffers[bufferOffsets]),

@@ -139,7 +139,7 @@ func (r *csvReader) fault(err error) error {
 }
 
 // csvScanner splits text into records like the parser of pandas: a quote is special only at the beginning of a field,
-// anything after the closing quote belongs to the field, lines end in LF, CRLF or CR, and blank lines are skipped.
+// anything after the closing quote belongs to the field, lines end in LF, CRLF, or CR, and blank lines are skipped.
 type csvScanner struct {
 	in        *bufio.Reader
 	delimiter string

@@ -1,7 +1,7 @@
-// Package source reads the files of datasets: Parquet, Arrow, JSON, CSV and text, optionally compressed. It is the
+// Package source reads the files of datasets: Parquet, Arrow, JSON, CSV, and text, optionally compressed. It is the
 // only package that imports Arrow.
 //
-// An [Input] names files by a path, a glob, a directory or a Hugging Face id. Start with [Rows], which reads all
+// An [Input] names files by a path, a glob, a directory, or a Hugging Face id. Start with [Rows], which reads all
 // columns row by row:
 //
 //	for row, err := range source.Rows(ctx, []source.Input{{Path: "quotes.csv"}}, source.Config{}) {

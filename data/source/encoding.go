@@ -141,7 +141,7 @@ func (d *decoder) fill() {
 	d.raw = append(d.raw[:0], rest...)
 }
 
-// countLines counts the line endings in the next part of the text: LF, CRLF and CR.
+// countLines counts the line endings in the next part of the text: LF, CRLF, and CR.
 func (d *decoder) countLines(text []byte) {
 	d.line += bytes.Count(text, []byte("\n"))
 	if bytes.IndexByte(text, '\r') < 0 {

@@ -60,7 +60,7 @@ func folder(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-// read returns the texts at a path, the warnings and the error.
+// read returns the texts at a path, the warnings, and the error.
 func read(t testing.TB, path string, c Config) (texts []string, warnings string, err error) {
 	t.Helper()
 	c.Warn = func(err error) { warnings += err.Error() + "\n" }

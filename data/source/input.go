@@ -24,7 +24,7 @@ import (
 // bufferBytes is how much of a text file is read at a time, and how much of it is inspected to detect its form.
 const bufferBytes = 1 << 16
 
-// textInput reads a file as UTF-8, decompressed, decoded and without a byte order mark.
+// textInput reads a file as UTF-8, decompressed, decoded, and without a byte order mark.
 type textInput struct {
 	*bufio.Reader
 	source *File

@@ -248,7 +248,7 @@ func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 	return nil
 }
 
-// Python writes non-finite numbers as NaN, Infinity and -Infinity, which are not JSON. They are parsed as these marks,
+// Python writes non-finite numbers as NaN, Infinity, and -Infinity, which are not JSON. They are parsed as these marks,
 // which no real file contains.
 const (
 	nanMark      = "1.16180339e9001"

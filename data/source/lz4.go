@@ -53,8 +53,8 @@ func hadoopBlocks(dst, src []byte) (n int, ok bool) {
 	return n, n == len(dst) && len(src) == 0
 }
 
-func (lz4Codec) Encode(_, _ []byte) []byte             { panic("lz4: writing is not offered") }
-func (lz4Codec) EncodeLevel(_, _ []byte, _ int) []byte { panic("lz4: writing is not offered") }
+func (lz4Codec) Encode(_, _ []byte) []byte             { panic("lz4: writing is not supported") }
+func (lz4Codec) EncodeLevel(_, _ []byte, _ int) []byte { panic("lz4: writing is not supported") }
 func (lz4Codec) CompressBound(n int64) int64           { return int64(lz4.CompressBlockBound(int(n))) }
 func (lz4Codec) NewReader(r io.Reader) io.ReadCloser   { return io.NopCloser(lz4.NewReader(r)) }
 func (lz4Codec) NewWriter(w io.Writer) io.WriteCloser  { return lz4.NewWriter(w) }

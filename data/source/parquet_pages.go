@@ -37,7 +37,7 @@ func (r *parquetReader) checkPages() error {
 		for values := int64(0); values < column.NumValues(); {
 			p, ok := pages.next()
 			if !ok {
-				break // not understood here: the underlying reader knows more or finds the damage
+				break // not understood here; the underlying reader either understands it or reports the damage
 			}
 			if err := pages.check(p); err != nil {
 				return err
@@ -174,7 +174,7 @@ func (s *pageScanner) check(p pageHeader) error {
 	const maxValues = 1 << 27 // per page: nulls take no space
 	switch {
 	case p.compressed < 0 || p.compressed > s.size-s.at:
-		return fmt.Errorf("damaged: a page of %d bytes where %d are left", p.compressed, s.size-s.at)
+		return fmt.Errorf("damaged: a page of %d bytes, but only %d are left", p.compressed, s.size-s.at)
 	case p.uncompressed < 0 || p.uncompressed > s.max:
 		return fmt.Errorf("a page of %v: the file is damaged, or data.max_row_bytes is too small for it", format.Bytes(p.uncompressed))
 	case p.dictionary.values < 0 || p.dictionary.values > max(1, p.uncompressed):

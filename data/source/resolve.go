@@ -31,14 +31,14 @@ type Config struct {
 	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file. [Rows] and [Resolve]
 	// take "" for auto.
 	Format string `yaml:"format"`
-	// Encoding applies to CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16, by any of Python's names for
+	// Encoding applies to CSV, JSON, and text: utf-8, latin-1, windows-1252, or utf-16, by any of Python's names for
 	// them. [Rows] and [Resolve] take "" for utf-8.
 	Encoding        string       `yaml:"encoding"`
 	CSVDelimiter    string       `yaml:"csv_delimiter"`     // "" = detect
 	MaxRowBytes     format.Bytes `yaml:"max_row_bytes"`     // longer rows are an error; 0 = [DefaultMaxRowBytes]
 	MaxTrainSamples int          `yaml:"max_train_samples"` // rows to read, starting with the first input; 0 = all
 	Hub             *hub.Client  `yaml:"-" json:"-"`        // where ids are looked up; nil = [hub.New]
-	Warn            func(error)  `yaml:"-" json:"-"`        // called for what was probably not intended; may be nil
+	Warn            func(error)  `yaml:"-" json:"-"`        // called with what is read but probably not intended; may be nil
 }
 
 // Validate returns all faults in the settings as a [fault.List], or nil.
@@ -72,7 +72,7 @@ type FileSet struct {
 	Weight float64
 }
 
-// Resolve finds the files of paths, globs, directories and Hugging Face ids.
+// Resolve finds the files of paths, globs, directories, and Hugging Face ids.
 func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 	out := make([]FileSet, 0, len(inputs))
 	for _, in := range inputs {
@@ -84,7 +84,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 			return nil, err
 		}
 		if kindOf[endingOf(s.files[0])] != "text" {
-			s.left = slices.DeleteFunc(s.left, isAboutData) // nobody expects those to be read
+			s.left = slices.DeleteFunc(s.left, isAboutData) // nobody expects these to be read, so do not warn about them
 		}
 		if len(s.left) > 0 {
 			c.warn("data: %s: reading %s; skipping %s", in.Path, countFiles(s.files), shortList(s.left))
@@ -299,7 +299,7 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 		return s, fmt.Errorf("data: dataset %s: %w", id, refused)
 	}
 	if errors.Is(err, fault.ErrNotFound) && !errors.Is(err, hub.ErrNoFiles) {
-		return s, fmt.Errorf("data: no file or directory %s; %w", id, err)
+		return s, fmt.Errorf("data: %s is not a file or directory here, and downloading it failed: %w", id, err)
 	}
 	if err != nil {
 		return s, err

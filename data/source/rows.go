@@ -11,7 +11,7 @@ import (
 )
 
 // Rows iterates over the rows of the inputs, in order, with all their columns, as a template sees them: nil, bool,
-// int64, float64, string, []any and map[string]any. Iteration ends after the first error.
+// int64, float64, string, []any, and map[string]any. Iteration ends after the first error.
 func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
 		sets, err := Resolve(ctx, inputs, c)

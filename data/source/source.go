@@ -63,7 +63,7 @@ type Column interface {
 	Text(i int) (s string, ok bool, err error)
 	// Ints appends the integers of row i to dst.
 	Ints(dst []int32, i int) (out []int32, ok bool, err error)
-	// Value returns row i: nil, bool, int64, uint64, float64, string, []any or *ordered.Object.
+	// Value returns row i: nil, bool, int64, uint64, float64, string, []any, or *ordered.Object.
 	Value(i int) (any, error)
 }
 

@@ -16,7 +16,7 @@ const textColumn = "text"
 type documentReader struct {
 	source *File
 	in     *textInput
-	unit   string // paragraph, line or file
+	unit   string // paragraph, line, or file
 	line   int    // lines read
 	failed error  // the error that ends the documents early
 }

@@ -211,7 +211,7 @@ func startsWithWord(s string) bool {
 	return n > 0 && isWordRune(r)
 }
 
-// isWordRune is Rust's \w: Alphabetic, M, Nd, Nl, Pc and the two joiners.
+// isWordRune is Rust's \w: Alphabetic, M, Nd, Nl, Pc, and the two joiners.
 func isWordRune(r rune) bool {
 	return classOf(r) == letter || r == 0x200C || r == 0x200D ||
 		unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic)

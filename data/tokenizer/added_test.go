@@ -9,7 +9,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestAddedTokens encodes with added tokens of all flags, next to spaces, letters and each other. Ids and decodings are
+// TestAddedTokens encodes with added tokens of all flags, next to spaces, letters, and each other. Ids and decodings are
 // those of the Rust library.
 func TestAddedTokens(t *testing.T) {
 	raw, err := os.ReadFile("testdata/tiny_bpe_1k_tokenizer.json")

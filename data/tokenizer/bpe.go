@@ -15,7 +15,7 @@ type mergeRule struct {
 	id   int32
 }
 
-// noMerge ranks behind every rule.
+// noMerge is a rank after every rule.
 const noMerge = ^uint32(0)
 
 // appendWord appends the ids of one piece of text.
@@ -224,8 +224,8 @@ func (t *pairTable) put(a, b int32, rule mergeRule) {
 	t.slots[i] = pairSlot{key, rule}
 }
 
-// rankByScore ranks the rules by the score of the token that they make, the highest first. Rules that make tokens with
-// the same score get the same rank, and the leftmost pair is merged first, as in SentencePiece and llama.cpp; a list of
+// rankByScore ranks the rules by the score of the token that they form, highest first. Rules whose tokens have the same
+// score get the same rank, so that the leftmost pair is merged first, as in SentencePiece and llama.cpp. A list of
 // merges cannot express that.
 func (t *pairTable) rankByScore(scores []float64) {
 	order := slices.Sorted(slices.Values(scores))
@@ -250,8 +250,8 @@ func (t *pairTable) get(a, b int32) mergeRule {
 	}
 }
 
-// wordCache caches the ids of words. It is a table in which each word has one slot, and the most recent word occupies
-// it. It must be used by one goroutine at a time.
+// wordCache caches the ids of words. It is a table in which each word has one possible slot, occupied by the most recent
+// of its words. It must be used by one goroutine at a time.
 type wordCache struct {
 	seed  maphash.Seed
 	slots []cachedWord

@@ -22,7 +22,7 @@ type characters struct {
 // metaspace replaces spaces with another character, usually ▁, and may prepend one.
 type metaspace struct {
 	replacement string
-	prepend     string // always, first or never
+	prepend     string // always, first, or never
 }
 
 func newCharacters(m *bpeModel) (*characters, error) {

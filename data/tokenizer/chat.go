@@ -56,7 +56,7 @@ func parseChatTemplate(name, source string) (*jinja.Template, error) {
 // MarksAnswers reports whether the template marks answers with {% generation %}.
 func (c *ChatTemplate) MarksAnswers() bool { return c.plain.Marks() && c.tools.Marks() }
 
-// Mentions reports whether word appears in the template's code as a variable, attribute or string. The template cannot
+// Mentions reports whether word appears in the template's code as a variable, attribute, or string. The template cannot
 // read a message key that it does not mention.
 func (c *ChatTemplate) Mentions(word string) bool {
 	return c.plain.Mentions(word) || c.tools.Mentions(word)
@@ -78,7 +78,7 @@ type RenderedConversation struct {
 	result   *jinja.Result
 }
 
-// Render renders a conversation. Its values are nil, bool, int64, uint64, float64, string, []any and *ordered.Object,
+// Render renders a conversation. Its values are nil, bool, int64, uint64, float64, string, []any, and *ordered.Object,
 // or maps, whose keys are visited in alphabetical order. As in transformers, null keys of a message are omitted, and
 // the reasoning of an assistant is passed under every name that templates use for it.
 func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*RenderedConversation, error) {

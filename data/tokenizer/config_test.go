@@ -9,7 +9,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestLoad_addedTokens adds tokens that appear only in the files next to tokenizer.json. Ids, decodings and roles are
+// TestLoad_addedTokens adds tokens that appear only in the files next to tokenizer.json. Ids, decodings, and roles are
 // those of transformers 5.24.
 func TestLoad_addedTokens(t *testing.T) {
 	for i, c := range testfile.Lines[struct {

@@ -21,7 +21,7 @@ type decodeStep func(tokens []string) []string
 
 type replacement struct{ old, new string }
 
-// newDecoder parses Replace, ByteFallback, Fuse, Strip and Metaspace in any order.
+// newDecoder parses Replace, ByteFallback, Fuse, Strip, and Metaspace in any order.
 func newDecoder(c *component) (d decoder, err error) {
 	if c == nil {
 		return d, errors.New("decoder: missing")
@@ -65,7 +65,7 @@ func (d *decoder) add(c component) error {
 		d.steps = append(d.steps, func(tokens []string) []string { return []string{strings.Join(tokens, "")} })
 	case "Strip":
 		if utf8.RuneCountInString(c.Content) != 1 || c.Start < 0 || c.Stop < 0 {
-			return fmt.Errorf("step Strip: content %q, start %d and stop %d: want a single character and counts", c.Content, c.Start, c.Stop)
+			return fmt.Errorf("step Strip: content %q, start %d, and stop %d: want a single character and counts", c.Content, c.Start, c.Stop)
 		}
 		d.steps = append(d.steps, stripEnds{c.Content, c.Start, c.Stop}.decode)
 	default:

@@ -1,5 +1,5 @@
 // Package tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for BPE: on
-// bytes, as in GPT-2, GPT-NeoX, Llama 3, Qwen and Falcon, and on characters, as in tokenizers converted from
+// bytes, as in GPT-2, GPT-NeoX, Llama 3, Qwen, and Falcon, and on characters, as in tokenizers converted from
 // SentencePiece, such as those of Llama 2 and Codestral. An unknown feature of tokenizer.json is an error.
 //
 // Start with [Load]:

@@ -10,9 +10,9 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestEncode_families encodes with tokenizers built like those of Llama 2 and 3, Qwen, Falcon, Codestral and others:
+// TestEncode_families encodes with tokenizers built like those of Llama 2 and 3, Qwen, Falcon, Codestral, and others:
 // split patterns, digits, punctuation, spaces written as ▁, byte fallback, ignored merges, a prepended space, and added
-// tokens with all flags. Ids, texts and spans are those of the Rust library.
+// tokens with all flags. Ids, texts, and spans are those of the Rust library.
 func TestEncode_families(t *testing.T) {
 	type golden struct {
 		goldenText

@@ -129,7 +129,8 @@ type ggufAdded struct {
 	Special    bool   `json:"special"`
 }
 
-// entries returns the ids by token, and the added tokens, which are also among the ids; that changes no text's ids.
+// entries returns the ids by token, and the added tokens, which are also among the ids. That does not affect the ids of
+// any text.
 func (v ggufVocabulary) entries() (vocabulary map[string]int, list []ggufAdded, err error) {
 	vocabulary = map[string]int{}
 	for id, token := range v.tokens {

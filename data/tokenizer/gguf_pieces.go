@@ -51,7 +51,7 @@ func (v *ggufVocabulary) readPieces(f *gguf.File) error {
 		case !utf8.ValidString(token):
 			return fmt.Errorf("tokenizer.ggml.tokens: token %d is not UTF-8", id)
 		case len(token) > maxPiece:
-			return fmt.Errorf("tokenizer.ggml.tokens: token %d has %d bytes, at most %d are read", id, len(token), maxPiece)
+			return fmt.Errorf("tokenizer.ggml.tokens: token %d has %d bytes, want at most %d", id, len(token), maxPiece)
 		}
 	}
 	if id, ok := specialID(f, "unknown"); ok && id < len(v.tokens) && !v.isHole(id) {
@@ -68,9 +68,9 @@ func (v *ggufVocabulary) readPieces(f *gguf.File) error {
 const pieceSpace = "▁"
 
 // piecesJSON returns the tokenizer.json of a SentencePiece vocabulary. llama.cpp starts with the characters of a text
-// and merges the two neighbors that make the token with the highest score, until no two make one. A character without a
-// token becomes its bytes. It puts a space before every stretch of text between added tokens, which are matched in the
-// text as it is.
+// and merges the two neighbors that form the token with the highest score, until no two neighbors form one. A character
+// without a token becomes its bytes. llama.cpp puts a space before every piece of text between added tokens, which it
+// matches in the raw text.
 func (v ggufVocabulary) piecesJSON(vocabulary map[string]int, list []ggufAdded) ([]byte, error) {
 	merges, err := v.pieceMerges(vocabulary)
 	if err != nil {
@@ -103,15 +103,16 @@ func (v ggufVocabulary) piecesJSON(vocabulary map[string]int, list []ggufAdded) 
 	})
 }
 
-// pieceMerge is a merge with what orders it: the score of the token that it makes, and the characters of its parts.
+// pieceMerge is a merge with its sort keys: the score of the token that it forms, and the number of characters in its
+// parts.
 type pieceMerge struct {
 	parts       [2]string
 	score       float64
 	left, right int
 }
 
-// pieceMerges lists every way in which two tokens make a third, in the order of transformers' converter: by score, then
-// the longest parts first.
+// pieceMerges lists every way to form a token from two others, in the order of transformers' converter: by score, then
+// by the length of the parts, longest first.
 func (v ggufVocabulary) pieceMerges(vocabulary map[string]int) ([][2]string, error) {
 	var all []pieceMerge
 	for id, token := range v.tokens {
@@ -129,7 +130,7 @@ func (v ggufVocabulary) pieceMerges(vocabulary map[string]int) ([][2]string, err
 			case l && r:
 				all = append(all, pieceMerge{[2]string{left, right}, v.scores[id], n, chars - n})
 			case (l || n == 1) && (r || chars-n == 1) && v.occurs(id):
-				return nil, fmt.Errorf("tokenizer.ggml.tokens: llama.cpp makes %q of %q and %q, one of which is not a token; a tokenizer.json cannot express that: %s",
+				return nil, fmt.Errorf("tokenizer.ggml.tokens: llama.cpp forms %q from %q and %q, one of which is not a token, and a tokenizer.json cannot express that: %s",
 					token, left, right, nameTokenizer)
 			}
 			n++
@@ -148,7 +149,7 @@ func (v ggufVocabulary) pieceMerges(vocabulary map[string]int) ([][2]string, err
 	return merges, nil
 }
 
-// occurs reports whether a text can contain a token after the added tokens were cut out of it.
+// occurs reports whether a text can contain a token after the added tokens have been cut out of it.
 func (v ggufVocabulary) occurs(id int) bool {
 	return !v.isAdded(id) || strings.Contains(v.tokens[id], pieceSpace)
 }

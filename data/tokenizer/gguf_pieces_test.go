@@ -99,10 +99,10 @@ func TestLoadGGUF_refusesPieces(t *testing.T) {
 		`"a" appears twice`:             {Tokens: []string{"a", "a"}, Types: []int32{1, 1}},
 		"token 1 is not UTF-8":          {Tokens: []string{"a", "\xff"}, Types: []int32{1, 1}},
 		"token 0 has 1025 bytes":        {Tokens: []string{strings.Repeat("a", 1025)}, Types: []int32{1}},
-		`makes "aé" of "a" and "é"`:     {Tokens: []string{"a", "aé"}, Types: []int32{1, 1}},
-		`makes "éa" of "é" and "a"`:     {Tokens: []string{"a", "éa"}, Types: []int32{1, 1}},
+		`forms "aé" from "a" and "é"`:   {Tokens: []string{"a", "aé"}, Types: []int32{1, 1}},
+		`forms "éa" from "é" and "a"`:   {Tokens: []string{"a", "éa"}, Types: []int32{1, 1}},
 		"has 1 types for 2 tokens":      {Tokens: []string{"a", "b"}, Types: []int32{1}},
-		`makes "▁x" of "▁" and "x"`:     {Tokens: []string{"a", "▁x"}, Types: []int32{1, 4}},
+		`forms "▁x" from "▁" and "x"`:   {Tokens: []string{"a", "▁x"}, Types: []int32{1, 4}},
 		"has a score that is not a num": {Tokens: []string{"a"}, Types: []int32{1}, Scores: []float32{float32(math.NaN())}},
 	} {
 		refuses(t, want, g.set)

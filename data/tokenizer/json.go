@@ -14,7 +14,7 @@ import (
 // maxTokenID limits the ids in a tokenizer.json, so that a damaged file cannot exhaust memory.
 const maxTokenID = 1 << 22
 
-// component is a normalizer, pre-tokenizer, post-processor or decoder in tokenizer.json: the union of the supported fields.
+// component is a normalizer, pre-tokenizer, post-processor, or decoder in tokenizer.json: the union of the supported fields.
 type component struct {
 	Type           string          `json:"type"`
 	Normalizers    []component     `json:"normalizers"`

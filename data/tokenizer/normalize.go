@@ -171,7 +171,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// nfcRune is a character in the course of NFC. change is the number of characters added up to and including it,
+// nfcRune is a character during composition. change is the number of characters added up to and including it,
 // relative to the original; the reference uses it to track the origins of characters.
 type nfcRune struct {
 	r      rune

@@ -19,7 +19,7 @@ func (f scanner) cut(s string, emit func(lo, hi int)) {
 	}
 }
 
-// newSplitter returns the splitter for a Split, Digits or Punctuation step. Known patterns get their scanner; others
+// newSplitter returns the splitter for a Split, Digits, or Punctuation step. Known patterns get their scanner; others
 // use a regular expression.
 func newSplitter(c component) (splitter, error) {
 	switch c.Type {

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// runeClass is a class that the split patterns distinguish: \p{L}, \p{N}, \s and everything else.
+// runeClass is a class that the split patterns distinguish: \p{L}, \p{N}, \s, and everything else.
 type runeClass uint8
 
 const (

@@ -43,7 +43,7 @@ func scanGPT2(s string) int {
 	return spaceRun(s)
 }
 
-// scanLlama implements patternQwen, patternLlama3 and patternLong, which split numbers into pieces of at most digits
+// scanLlama implements patternQwen, patternLlama3, and patternLong, which split numbers into pieces of at most digits
 // characters.
 func scanLlama(s string, digits int) int {
 	if s[0] == '\'' {

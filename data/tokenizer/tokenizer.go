@@ -38,11 +38,11 @@ type Tokenizer struct {
 type tokenizerConfig struct {
 	bos, eos  int // −1 if there is none
 	templates []NamedTemplate
-	tokens    map[string]string // bos_token, eos_token and the other named special tokens, for chat templates
+	tokens    map[string]string // bos_token, eos_token, and the other named special tokens, for chat templates
 }
 
 // Load reads a tokenizer from a model directory (tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
-// added_tokens.json and chat_template.jinja if present), from a tokenizer.json, or from a GGUF file, for which it uses
+// added_tokens.json, and chat_template.jinja if present), from a tokenizer.json, or from a GGUF file, for which it uses
 // the tokenizer.json next to it or otherwise the keys of the file; see [GGUFFiles].
 func Load(path string) (*Tokenizer, error) {
 	file := path

@@ -104,7 +104,7 @@ type unclosed struct{ io.Writer }
 
 func (unclosed) Close() error { return nil }
 
-// isSpecial reports whether path itself is a device, a pipe or a socket.
+// isSpecial reports whether path itself is a device, a pipe, or a socket.
 func isSpecial(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket|fs.ModeCharDevice|fs.ModeIrregular) != 0

@@ -11,7 +11,7 @@ import (
 	"mambatrain/internal/format"
 )
 
-// Ticks places ticks at multiples of 1, 2 or 5 times a power of ten, for any finite range.
+// Ticks places ticks at multiples of 1, 2, or 5 times a power of ten, for any finite range.
 type Ticks struct {
 	Whole bool // the axis shows counts: no fractions
 }

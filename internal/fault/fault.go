@@ -11,7 +11,7 @@ import (
 
 // Fault is one invalid setting.
 type Fault struct {
-	Origin  string // what set the value: a file, a variable or a flag; "" if unknown
+	Origin  string // what set the value: a file, a variable, or a flag; "" if unknown
 	Path    string // of the setting, such as train.learning_rate; "" if the problem is not in a single place
 	Problem string // such as "must be positive, got -0.1"
 	// Choices lists the words that the setting accepts, if it accepts nothing else.
@@ -156,7 +156,7 @@ func (e Errors) Unwrap() []error { return e }
 // ErrNotFound is matched by the errors of [NotFound].
 var ErrNotFound = errors.New("not found")
 
-// NotFound returns an error for a name that does not exist: a path, a pattern, a repository, a split or a column. Its
+// NotFound returns an error for a name that does not exist: a path, a pattern, a repository, a split, or a column. Its
 // text is only the message.
 func NotFound(format string, args ...any) error { return notFound(fmt.Sprintf(format, args...)) }
 

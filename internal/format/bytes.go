@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Bytes is a number of bytes, written as 4GiB, 500MB or a plain number; 0 is written as "".
+// Bytes is a number of bytes, written as 4GiB, 500MB, or a plain number; 0 is written as "".
 type Bytes int64
 
 var byteUnits = []struct {
@@ -18,7 +18,7 @@ var byteUnits = []struct {
 	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1}, {"", 1},
 }
 
-// ParseBytes reads a size such as 4GiB, 1.5 GB or 1000000.
+// ParseBytes reads a size such as 4GiB, 1.5 GB, or 1000000.
 func ParseBytes(s string) (Bytes, error) {
 	for _, u := range byteUnits {
 		number, ok := strings.CutSuffix(s, u.name)

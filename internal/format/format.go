@@ -1,4 +1,4 @@
-// Package format formats numbers, sizes and durations for people.
+// Package format formats numbers, sizes, and durations for people.
 package format
 
 import (

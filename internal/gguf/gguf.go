@@ -70,7 +70,7 @@ func (w *Writer) Add(t Tensor, data func() ([]byte, error)) {
 // Len returns the number of tensors.
 func (w *Writer) Len() int { return len(w.tensors) }
 
-// Write writes the file: a header, the keys, the directory and the data, each tensor padded to the alignment.
+// Write writes the file: a header, the keys, the directory, and the data, each tensor padded to the alignment.
 func (w *Writer) Write(out io.Writer) error {
 	if err := w.check(); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (w *Writer) check() error {
 	for _, t := range w.tensors {
 		switch {
 		case t.Name == "" || len(t.Name) > maxName || seen[t.Name]:
-			return fmt.Errorf("gguf: tensor %q: the name is empty, longer than %d bytes or a duplicate", t.Name, maxName)
+			return fmt.Errorf("gguf: tensor %q: the name is empty, longer than %d bytes, or a duplicate", t.Name, maxName)
 		case len(t.Dims) == 0 || len(t.Dims) > maxDims:
 			return fmt.Errorf("gguf: tensor %s: %d dimensions, want 1 to %d", t.Name, len(t.Dims), maxDims)
 		case t.Dims[0]%t.Type.Block() != 0:

@@ -1,4 +1,4 @@
-// Package homepath expands ~ and environment variables in paths that people write in configurations, flags and
+// Package homepath expands ~ and environment variables in paths that people write in configurations, flags, and
 // variables, where no shell expands them.
 package homepath
 

@@ -1,4 +1,4 @@
-// Package inputfile opens files from other sources: models, adapters, tokenizers and data. It reads only regular
+// Package inputfile opens files from other sources: models, adapters, tokenizers, and data. It reads only regular
 // files, so that a pipe or a device under an expected name cannot block the program or feed it forever, and it
 // recognizes the pointers that a Git clone without Git LFS contains in place of large files.
 package inputfile
@@ -21,7 +21,7 @@ const (
 	MaxPrompts   = 256 << 20 // texts and conversations to continue
 )
 
-// Open opens a regular file for reading. Pipes, devices, directories and Git LFS pointers are refused. If the file
+// Open opens a regular file for reading. Pipes, devices, directories, and Git LFS pointers are refused. If the file
 // does not exist, the error wraps [fs.ErrNotExist].
 func Open(path string) (*os.File, error) {
 	info, err := os.Stat(path) // first, because opening a pipe waits for its writer

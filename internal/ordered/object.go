@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// Object is an object with values of the types nil, bool, int64, uint64, float64, string, []any and *Object.
+// Object is an object with values of the types nil, bool, int64, uint64, float64, string, []any, and *Object.
 type Object struct {
 	keys   []string
 	values map[string]any

@@ -1,5 +1,5 @@
 // Package pyjson reads JSON as Python's json module writes it. Python knows three numbers that JSON does not: NaN,
-// Infinity and -Infinity. Model settings contain them, as in "time_step_limit": [0.0, Infinity].
+// Infinity, and -Infinity. Model settings contain them, as in "time_step_limit": [0.0, Infinity].
 package pyjson
 
 import (
@@ -44,7 +44,7 @@ func Clean(b []byte) []byte {
 	return out
 }
 
-// token returns the length of the string, word or single byte at the start of b.
+// token returns the length of the string, word, or single byte at the start of b.
 func token(b []byte) int {
 	switch {
 	case b[0] == '"':

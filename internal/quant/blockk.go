@@ -232,7 +232,7 @@ func sixBits(top float32) float32 {
 	return 0
 }
 
-// head writes d, dmin and the scales.
+// head writes d, dmin, and the scales.
 func (r *superBlockFit) head(b []byte) {
 	putHalf(b, r.d)
 	putHalf(b[2:], r.dmin)

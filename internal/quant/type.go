@@ -98,7 +98,7 @@ func (t Type) Bytes(n int) int { return n / formats[t].block * formats[t].bytes 
 func (t Type) Dequantize(y []float32, b []byte) { formats[t].dequantize(y, b) }
 
 // Encode returns x, which must be whole blocks, in its stored form. Values beyond the range of a half-precision scale
-// become infinite, as in llama.cpp. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K or Q3_K.
+// become infinite, as in llama.cpp. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K, or Q3_K.
 func (t Type) Encode(x []float32) []byte {
 	b := make([]byte, t.Bytes(len(x)))
 	formats[t].quantize(b, x)

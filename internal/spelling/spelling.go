@@ -33,7 +33,7 @@ func DidYouMean(word string, candidates []string) string {
 	return ""
 }
 
-// edits returns the number of insertions, deletions, replacements and swaps of neighbors between two words (optimal
+// edits returns the number of insertions, deletions, replacements, and swaps of neighbors between two words (optimal
 // string alignment).
 func edits(a, b string) int {
 	d := make([][]int, len(a)+1)

@@ -13,12 +13,12 @@ import (
 )
 
 // A pickle is a program for a small stack machine that builds Python objects; Python's own reader lets it call any
-// function. This reader builds only what a file of tensors needs: plain values, containers, storages and tensors. Any
+// function. This reader builds only what a file of tensors needs: plain values, containers, storages, and tensors. Any
 // other opcode or global is reported by name. The number of values is limited, and no function here descends further
 // into a value than tensors are nested: a few bytes can describe a tuple of 2¹⁰⁰ elements or one that is nested a
 // million levels deep.
 
-// Values on the machine's stack are nil, bool, int64, float64, string, tuple, *list, *dict, global, storage and
+// Values on the machine's stack are nil, bool, int64, float64, string, tuple, *list, *dict, global, storage, and
 // view.
 type (
 	tuple  []any

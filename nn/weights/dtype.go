@@ -22,7 +22,7 @@ const (
 // configNames are torch's names for the types, as used in config.json and flags.
 var configNames = map[string]DType{"float32": F32, "bfloat16": BF16, "float16": F16}
 
-// ParseDType parses torch's name of a weight type: float32, bfloat16 or float16.
+// ParseDType parses torch's name of a weight type: float32, bfloat16, or float16.
 func ParseDType(name string) (DType, error) {
 	if d, ok := configNames[name]; ok {
 		return d, nil

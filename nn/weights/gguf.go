@@ -17,7 +17,7 @@ type stored struct {
 	more int
 }
 
-// openGGUF opens a GGUF file as if it were a Hugging Face checkpoint: names, shapes and A_log are converted to those of
+// openGGUF opens a GGUF file as if it were a Hugging Face checkpoint: names, shapes, and A_log are converted to those of
 // the checkpoint. A quantized tensor's type is llama.cpp's name for it.
 func (r *Reader) openGGUF(path string) error {
 	f, err := gguf.Open(path)

@@ -147,7 +147,7 @@ func parseTensor(dec *json.Decoder, name string, data int64) (Tensor, error) {
 	case err != nil:
 		return x, fmt.Errorf("tensor %s: %w", name, err)
 	case len(seen) != 3 || shape == nil || len(offsets) != 2:
-		return x, fmt.Errorf("tensor %s: want dtype, shape and two data_offsets", name)
+		return x, fmt.Errorf("tensor %s: want dtype, shape, and two data_offsets", name)
 	case x.DType.Size() == 0:
 		return x, fmt.Errorf("tensor %s: unknown type %q", name, x.DType)
 	}

@@ -21,7 +21,7 @@ const (
 	IndexFile = "model.safetensors.index.json"
 )
 
-// Reader is a checkpoint opened for reading: a single safetensors file, shards or a GGUF file. Only the headers are
+// Reader is a checkpoint opened for reading: a single safetensors file, shards, or a GGUF file. Only the headers are
 // kept in memory. It is safe for concurrent use.
 type Reader struct {
 	// Metadata is the free-form text in the files' headers. Later shards take precedence.
@@ -34,7 +34,7 @@ type Reader struct {
 }
 
 // Open opens a safetensors file, the index file of a sharded checkpoint, a directory that contains either under its
-// usual name, or a GGUF file. It checks offsets, shapes and file sizes for consistency. All files stay open until
+// usual name, or a GGUF file. It checks offsets, shapes, and file sizes for consistency. All files stay open until
 // Close. For a directory without weights the error matches [ErrNoWeights].
 func Open(path string) (*Reader, error) {
 	file, err := locate(path)
@@ -98,7 +98,7 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// Path returns the opened file: the safetensors file, the index of the shards or the GGUF file.
+// Path returns the opened file: the safetensors file, the index of the shards, or the GGUF file.
 func (r *Reader) Path() string { return r.path }
 
 // Names returns the names of the tensors in alphabetical order.

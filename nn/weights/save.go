@@ -25,9 +25,9 @@ import (
 type Entry struct {
 	Name  string
 	Shape []int
-	// DType is the type in the file: F32, BF16 or F16 for floating-point values, I64 for integers.
+	// DType is the type in the file: F32, BF16, or F16 for floating-point values, I64 for integers.
 	DType DType
-	// Values returns []float32, []uint16 (bits of bfloat16) or []int.
+	// Values returns []float32, []uint16 (bits of bfloat16), or []int.
 	Values func() (any, error)
 	// Blocks, if not nil, returns the tensor's bytes in a GGUF file if they are stored as this type, and nil otherwise.
 	Blocks func(as quant.Type) ([]byte, error)

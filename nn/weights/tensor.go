@@ -18,7 +18,7 @@ import (
 // chunk is the number of bytes read at a time while a tensor is converted.
 const chunk = 1 << 18
 
-// Tensor is a tensor of an open checkpoint: its name, type and shape, and the location of its elements.
+// Tensor is a tensor of an open checkpoint: its name, type, and shape, and the location of its elements.
 type Tensor struct {
 	Name  string
 	DType DType
@@ -48,7 +48,7 @@ func (x Tensor) bytes() int64 {
 }
 
 // read copies the tensor to p, which must have the same shape; p keeps its own name. A float32 parameter accepts F32,
-// BF16 and F16. A bfloat16 parameter copies BF16 unchanged and rounds other types to nearest.
+// BF16, and F16. A bfloat16 parameter copies BF16 unchanged and rounds other types to nearest.
 func (x Tensor) read(p *ag.Param) error {
 	if !slices.Equal(x.Shape, p.Shape()) {
 		return fmt.Errorf("weights: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
@@ -206,7 +206,7 @@ func (x Tensor) floating() error {
 	if x.DType.IsFloating() {
 		return nil
 	}
-	return fmt.Errorf("weights: tensor %s: is %s, want F32, BF16 or F16", x.Name, x.DType)
+	return fmt.Errorf("weights: tensor %s: is %s, want F32, BF16, or F16", x.Name, x.DType)
 }
 
 // ReadFloat32s reads the tensor into dst, which must have its size. F32 is read directly; 16-bit types are widened

@@ -1,4 +1,4 @@
-// Package jobs starts, stops and resumes training runs as separate processes, which outlive the page and its server. The
+// Package jobs starts, stops, and resumes training runs as separate processes, which outlive the page and its server. The
 // record of each process is in its run's directory, so that another server can find it.
 package jobs
 
@@ -252,9 +252,9 @@ func (r *Runner) follow(cmd *exec.Cmd, s Start) error {
 }
 
 // errNotRunning is wrapped by the error of a stop where no job is running.
-var errNotRunning = errors.New("no run started here is in progress there; stop other runs with Ctrl-C where they were started")
+var errNotRunning = errors.New("no run that the studio started is in progress there; stop other runs with Ctrl-C where they were started")
 
-// Stop tells the process of a job to finish its step, save and exit. Further calls have no effect.
+// Stop tells the process of a job to finish its step, save, and exit. Further calls have no effect.
 func (r *Runner) Stop(dir string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

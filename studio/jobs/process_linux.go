@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// identity returns an ID that distinguishes a process from others with the same PID at another time, in another container
+// identity returns an ID that distinguishes a process from others with the same PID at another time, in another container,
 // or on another machine. ended reports whether the process has exited but has not been waited for.
 func identity(pid int) (id string, ended bool, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

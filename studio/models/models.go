@@ -259,7 +259,7 @@ type question struct {
 	Options   options           `json:"options"`
 }
 
-// write streams the generated text as server-sent events: loading, prompt, text …, done or error. It stops when the client
+// write streams the generated text as server-sent events: loading, prompt, text …, done, or error. It stops when the client
 // disconnects.
 func (m *Models) write(w http.ResponseWriter, r *http.Request) {
 	var q question

@@ -76,7 +76,7 @@ func (l *Library) Folders() (list []string) {
 	return list
 }
 
-// Dir returns the directory of a run, or an error if no such run.
+// Dir returns the directory of a run. The error wraps [ErrUnknown] if there is no such run.
 func (l *Library) Dir(id string) (string, error) {
 	r, err := l.find(id)
 	if err != nil {

@@ -24,13 +24,13 @@ func watch(t *testing.T, ctx context.Context) error {
 			t.Errorf("the page throws: %s", e.ExceptionDetails.Text)
 		case *log.EventEntryAdded:
 			if e.Entry.Source == log.EntrySourceSecurity || e.Entry.Source == log.EntrySourceViolation {
-				t.Errorf("the browser says: %s", e.Entry.Text)
+				t.Errorf("the browser logged: %s", e.Entry.Text)
 			}
 		}
 	})
 }
 
-// isLocal reports whether address refers to this machine or to a URL that needs no network: data, blob, file or about.
+// isLocal reports whether address refers to this machine or to a URL that needs no network: data, blob, file, or about.
 func isLocal(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {

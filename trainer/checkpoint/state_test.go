@@ -49,7 +49,7 @@ func TestParseState_transformers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.EvalSteps != 0.25 || s.LoggingSteps != 5 || s.SaveSteps != 0.5 || !math.IsInf(float64(*s.BestMetric), -1) {
-		t.Errorf("got %v, %v, %v and %v", s.EvalSteps, s.LoggingSteps, s.SaveSteps, *s.BestMetric)
+		t.Errorf("got %v, %v, %v, and %v", s.EvalSteps, s.LoggingSteps, s.SaveSteps, *s.BestMetric)
 	}
 	if r := s.LogHistory[0]; !math.IsNaN(r["grad_norm"]) || r["loss"] != 2.5 {
 		t.Errorf("first row: %v", r)

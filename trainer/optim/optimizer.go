@@ -108,7 +108,7 @@ func NewResident(c Config, groups []Group, r *ag.Resident) (*Optimizer, error) {
 	return o, err
 }
 
-// UpdatesOnDevice reports whether the optimizer of the settings can update parameters on a device.
+// UpdatesOnDevice reports whether the optimizer selected by the settings can update parameters on a device.
 func UpdatesOnDevice(c Config) bool { return c.Optim == "adamw" }
 
 // whole returns all of p.

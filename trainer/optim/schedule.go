@@ -261,7 +261,7 @@ func cosineWithRestarts(s curveInput) Schedule {
 func checkShapes(s curveInput) string {
 	for _, name := range []string{"warmup_type", "decay_type"} {
 		if v := s.shape[name]; !slices.Contains([]string{"linear", "cosine", "1-sqrt"}, v) {
-			return fmt.Sprintf("%s must be linear, cosine or 1-sqrt, got %q", name, v)
+			return fmt.Sprintf("%s must be linear, cosine, or 1-sqrt, got %q", name, v)
 		}
 	}
 	return ""

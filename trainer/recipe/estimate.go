@@ -190,7 +190,7 @@ func narrower(p mamba.Precision, setting string) string {
 	case mamba.BF16:
 		return setting + "q8 or q4, or "
 	}
-	return setting + "bf16, q8 or q4, or "
+	return setting + "bf16, q8, or q4, or "
 }
 
 // size returns the number of elements of all parameters and of the trainable ones.

@@ -5,9 +5,9 @@ import (
 	"mambatrain/mamba"
 )
 
-// WorkOf returns the work of one pass over documents with rows tokens in all, of which labels have something to
-// predict. The backward part includes only the gradients that trainable parameters need: none for frozen weights, and
-// none for inputs below the first trainable parameter.
+// WorkOf returns the work of one pass over documents with the given total numbers of tokens and labels. The backward
+// part includes only the gradients that trainable parameters need: none for frozen weights, and none for inputs below
+// the first trainable parameter.
 func WorkOf(m *mamba.Model, rows, labels int) ag.Work {
 	g := ag.NewGraph(ag.Options{Rows: rows})
 	m.Loss(g)

@@ -166,7 +166,7 @@ func resolve(ctx context.Context, client *hub.Client, what, name string, r hub.R
 	r.Kind, r.ID = hub.Model, name
 	dir, err := client.Fetch(ctx, r)
 	if err != nil {
-		return "", fmt.Errorf("no file or directory %s; %w", name, err)
+		return "", fmt.Errorf("%s is not a file or directory here, and downloading it failed: %w", name, err)
 	}
 	return dir, nil
 }

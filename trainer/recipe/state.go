@@ -24,15 +24,15 @@ func (m *Model) LoadState(path string) (*mamba.State, error) {
 	}
 	switch got := s.Origin; {
 	case got.Weights != "" && got.Weights != this.Weights:
-		return nil, fmt.Errorf("state %s: was computed with different weights from those of %s: use the model that wrote it, or another file", path, m.Dir)
+		return nil, fmt.Errorf("state %s: it was computed with different weights from those of %s: use the model that wrote it, or another file", path, m.Dir)
 	case got.Adapter == "" || got.Adapter == this.Adapter:
 		return s, nil
 	case got.Adapter == mamba.NoAdapter:
-		return nil, fmt.Errorf("state %s: was computed without an adapter: omit the adapter, or use another file", path)
+		return nil, fmt.Errorf("state %s: it was computed without an adapter: omit the adapter, or use another file", path)
 	case this.Adapter == mamba.NoAdapter:
-		return nil, fmt.Errorf("state %s: was computed with an adapter: name it with --adapter, or use another file", path)
+		return nil, fmt.Errorf("state %s: it was computed with an adapter: name it with --adapter, or use another file", path)
 	default:
-		return nil, fmt.Errorf("state %s: was computed with an adapter other than %s: use that adapter, or another file", path, m.adapterDir)
+		return nil, fmt.Errorf("state %s: it was computed with an adapter other than %s: use that adapter, or another file", path, m.adapterDir)
 	}
 }
 

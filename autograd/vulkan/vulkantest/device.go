@@ -19,7 +19,7 @@ func Options() vulkan.Options {
 	return o
 }
 
-// Use opens a device and makes it the process's device until the test ends. Without the tag vulkan, a library or a
+// Use opens a device and makes it the process's device until the test ends. Without the tag vulkan, a library, or a
 // driver, it skips the test, or fails it if MAMBA_REQUIRE_VULKAN=1 is set.
 func Use(t testing.TB, o vulkan.Options) *vulkan.Device {
 	t.Helper()

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// callArgs are the arguments of a call, a filter or a test.
+// callArgs are the arguments of a call, a filter, or a test.
 type callArgs struct {
 	callee string // for errors
 	values []Value

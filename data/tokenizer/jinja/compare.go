@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// compare applies a comparison operator, in or notin.
+// compare applies a comparison operator, in, or notin.
 func (r *run) compare(op kind, a, b Value) (bool, error) {
 	switch op {
 	case "in":

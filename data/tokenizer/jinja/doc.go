@@ -7,11 +7,11 @@
 //	result, err := t.Render(ctx, map[string]jinja.Value{"messages": messages})
 //	fmt.Print(result.Text) // user: Hello
 //
-// Templates are untrusted programs: steps, recursion, output and memory are limited, and canceling ctx stops them.
-// Templates cannot read files: include, import, extends and block are rejected, as are the few filters and methods
+// Templates are untrusted programs: steps, recursion, output, and memory are limited, and canceling ctx stops them.
+// Templates cannot read files: include, import, extends, and block are rejected, as are the few filters and methods
 // whose output Python does not define (random, addresses of objects) or that no chat template needs (urlize, wordwrap,
 // pprint).
 //
-// A template passes through the lexer, the parser and the binder, which decides at parse time where each name is
+// A template passes through the lexer, the parser, and the binder, which decides at parse time where each name is
 // stored, as Jinja's compiler does. Evaluation then walks the tree.
 package jinja

@@ -237,7 +237,7 @@ func (n *call) eval(r *run, f *frame) (Value, error) {
 	return r.call(callee, c)
 }
 
-// call calls a function, a method, a macro or a recursive loop.
+// call calls a function, a method, a macro, or a recursive loop.
 func (r *run) call(callee Value, c *callArgs) (Value, error) {
 	switch v := callee.(type) {
 	case *function:
@@ -292,7 +292,7 @@ func (n *slice) eval(*run, *frame) (Value, error) {
 	return nil, unsupported("a slice here") // an item evaluates its own slice
 }
 
-// bounds evaluates start, stop and step, which are nil if not given.
+// bounds evaluates start, stop, and step, which are nil if not given.
 func (n *slice) bounds(r *run, f *frame) (b [3]Value, err error) {
 	for i, e := range []expr{n.start, n.stop, n.step} {
 		if e == nil {

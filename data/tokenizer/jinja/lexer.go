@@ -26,7 +26,7 @@ const (
 
 type token struct {
 	kind  kind
-	text  string // of data, names and strings
+	text  string // of data, names, and strings
 	value Value  // of numbers
 	line  int
 }
@@ -129,7 +129,7 @@ func (l *lexer) next() error {
 	return l.code(tag[1])
 }
 
-// nextTag returns the offset of the first {%, {{ or {# in s, or -1.
+// nextTag returns the offset of the first {%, {{, or {# in s, or -1.
 func nextTag(s string) int {
 	for i := 0; ; i++ {
 		k := strings.IndexByte(s[i:], '{')

@@ -9,7 +9,7 @@ import (
 )
 
 // unescapeString resolves the escape sequences in a string literal as Jinja2 does: it first converts non-ASCII
-// characters to \x, \u or \U sequences, and then decodes everything as Python's unicode-escape.
+// characters to \x, \u, or \U sequences, and then decodes everything as Python's unicode-escape.
 func unescapeString(s string) (string, error) {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s, nil

@@ -2,7 +2,7 @@ package jinja
 
 import "strings"
 
-// longest is the maximum number of consecutive operators, filters or subscripts at one level.
+// longest is the maximum number of consecutive operators, filters, or subscripts at one level.
 const longest = 500
 
 // tupleOptions controls what tupleOrExpr accepts.
@@ -176,7 +176,7 @@ func (p *parser) concat() expr {
 	return c
 }
 
-// unary parses signs, a primary expression and its postfixes. Filters bind less tightly than signs, so the operand of a
+// unary parses signs, a primary expression, and its postfixes. Filters bind less tightly than signs, so the operand of a
 // sign is parsed without them.
 func (p *parser) unary(withFilters bool) expr {
 	t := p.current()
@@ -279,7 +279,7 @@ func (p *parser) dict(at line) expr {
 	return d
 }
 
-// postfix parses attributes, subscripts and calls.
+// postfix parses attributes, subscripts, and calls.
 func (p *parser) postfix(e expr) expr {
 	for n := 0; ; n++ {
 		p.chain(n)

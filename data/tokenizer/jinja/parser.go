@@ -345,7 +345,7 @@ func (p *parser) printTag() stmt {
 	return s
 }
 
-// target parses the target of set, for or with.
+// target parses the target of set, for, or with.
 func (p *parser) target(o tupleOptions) expr {
 	o.simple = true
 	t := p.tupleOrExpr(o)

@@ -253,7 +253,7 @@ func (p *printer) text(verb rune, l layout, v Value) error {
 	return nil
 }
 
-// convertText returns the str, repr or ascii of v.
+// convertText returns the str, repr, or ascii of v.
 func (r *run) convertText(verb rune, v Value) (string, error) {
 	if verb == 's' {
 		return r.str(v)

@@ -7,7 +7,7 @@ import (
 )
 
 // Jinja2 compiles a template to Python functions and decides at that point, for each scope, which Python variable a
-// name refers to. This determines the effect of set in a loop, branch or macro on outer names, so scoping is a port of
+// name refers to. This determines the effect of set in a loop, branch, or macro on outer names, so scoping is a port of
 // Jinja2's idtracking.py: a symbol table for each scope, and a slot in a function's frame for each variable.
 
 // slot locates a variable: hops frames up, at index.
@@ -280,7 +280,7 @@ type macroScope struct {
 	scope
 	size int
 	args []int // the slots of the parameters
-	// Slots of caller, kwargs and varargs; -1 if the body does not read them.
+	// Slots of caller, kwargs, and varargs; -1 if the body does not read them.
 	caller, kwargs, varargs int
 }
 

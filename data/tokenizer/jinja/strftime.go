@@ -46,7 +46,7 @@ func strftime(format string, t time.Time) (string, error) {
 	}
 }
 
-// withFlag applies the padding that a flag requests: none, spaces or zeros.
+// withFlag applies the padding that a flag requests: none, spaces, or zeros.
 func withFlag(flag string, verb byte, s string) string {
 	if flag == "" || strings.IndexByte("CdegGHIjklmMsSuUVwWyY", verb) < 0 {
 		return s

@@ -78,7 +78,7 @@ func (t *Template) note(n node) {
 	}
 }
 
-// Mentions reports whether word appears in the template's code as a variable, attribute or string. A template cannot
+// Mentions reports whether word appears in the template's code as a variable, attribute, or string. A template cannot
 // read a key that it does not mention.
 func (t *Template) Mentions(word string) bool { return t.words[word] }
 

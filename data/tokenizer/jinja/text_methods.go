@@ -331,7 +331,7 @@ func (r *run) replace(s, from, to string, n int) (string, error) {
 	return s, r.alloc(len(s))
 }
 
-// pad implements center, ljust and rjust. share divides n missing characters between the two sides.
+// pad implements center, ljust, and rjust. share divides n missing characters between the two sides.
 func (t textCall) pad(share func(width, n int) (left, right int)) (Value, error) {
 	a, err := t.args.bind("/", "width", "fill?")
 	if err != nil {

@@ -3,7 +3,7 @@ package jinja
 import "fmt"
 
 // Value is a template value: nil (None), bool, int, float64, string, *List, *Dict, or a type that only templates
-// create. A template never modifies a value, except for namespaces, cyclers and iterators.
+// create. A template never modifies a value, except for namespaces, cyclers, and iterators.
 type Value any
 
 // List is a Python list.
@@ -27,10 +27,10 @@ type integer string
 // numbers is the result of range.
 type numbers struct{ start, stop, step int }
 
-// view is the result of keys, values or items of a dict.
+// view is the result of keys, values, or items of a dict.
 type view struct {
 	dict *Dict
-	of   string // keys, values or items
+	of   string // keys, values, or items
 }
 
 // namespace is an object whose attributes can be assigned by set.

@@ -263,7 +263,7 @@ func (f *Func) LD1Rh(d V, base X) {
 	f.op(0x4D40C400, "ld1r {v%0.8h}, [x%1]", def(d.reg, 0), use(base.reg, 5))
 }
 
-// Integers of 8, 16 and 32 bits: the lower or the upper half of a vector, sign-extended; bytes looked up in a vector; bits tested.
+// Integers of 8, 16, and 32 bits: the lower or the upper half of a vector, sign-extended; bytes looked up in a vector; bits tested.
 func (f *Func) SXTL8(d, a V) {
 	f.op(0x0F08A400, "sxtl v%0.8h, v%1.8b", def(d.reg, 0), use(a.reg, 5))
 }

@@ -1,4 +1,4 @@
-// Command neon writes the kernels of arm64: those that package vec describes, and the tiles, packing, recurrences and decays that
+// Command neon writes the kernels of arm64: those that package vec describes, and the tiles, packing, recurrences, and decays that
 // suit NEON's registers.
 package main
 

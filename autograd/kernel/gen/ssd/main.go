@@ -1,6 +1,6 @@
 // Command ssd writes the inner loops of Mamba-2 that are not matrix products: the decays between the rows of a chunk, loops over
 // rows with a factor for each row, one step of the recurrence, and the gradient of the gated norm. The plain loops are in
-// ssd_rows_ref.go, ssd_ref.go and gatednorm_ref.go.
+// ssd_rows_ref.go, ssd_ref.go, and gatednorm_ref.go.
 package main
 
 import (

@@ -17,7 +17,7 @@ import (
 	"mambatrain/internal/format"
 )
 
-// Console is where a command reads and prints, and how much it prints.
+// Console contains a command's input and output streams and the flags that control what it prints.
 type Console struct {
 	In       io.Reader
 	Out, Err io.Writer

@@ -77,7 +77,7 @@ func FilesIn(dir string) (paths []string) {
 	return paths
 }
 
-// modelKeys are the files that a directory needs to be recognized as a model, an adapter or a tokenizer.
+// modelKeys are the files that a directory needs to be recognized as a model, an adapter, or a tokenizer.
 var modelKeys = []string{"config.json", "adapter_config.json", "tokenizer.json"}
 
 // Stage calls fill with a temporary directory and then moves the result to dir. A new directory appears with all its files

@@ -60,7 +60,7 @@ func wrapCommand(text string, columns int) string {
 	return strings.Join(lines, mark+"\n")
 }
 
-// WrapHelp wraps the help text of a command, which contains paragraphs, lists and example commands.
+// WrapHelp wraps the help text of a command, which contains paragraphs, lists, and example commands.
 func WrapHelp(text string, columns int) string {
 	lines := strings.Split(text, "\n")
 	var out []string

@@ -104,7 +104,7 @@ func (s schema) text(path string, n *yaml.Node) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// flow returns a copy of a value in JSON style, without comments, anchors or aliases.
+// flow returns a copy of a value in JSON style, without comments, anchors, or aliases.
 func flow(n *yaml.Node) *yaml.Node {
 	n = resolve(n)
 	c := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Value: n.Value, Style: yaml.FlowStyle}

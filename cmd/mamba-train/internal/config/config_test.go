@@ -199,7 +199,7 @@ func TestDataForms(t *testing.T) {
 	}
 }
 
-// Paths in a file, in a variable or in --set model= are not expanded by a shell.
+// Paths in a file, in a variable, or in --set model= are not expanded by a shell.
 func TestPathsAreExpanded(t *testing.T) {
 	t.Setenv("HOME", "/users/ann")
 	t.Setenv("SCRATCH", "/scratch")

@@ -1,4 +1,4 @@
-// Package config reads a run's configuration: defaults, a YAML file, the environment and --set, in increasing priority.
+// Package config reads a run's configuration: defaults, a YAML file, the environment, and --set, in increasing priority.
 // Reading is strict, and all faults are reported together.
 package config
 

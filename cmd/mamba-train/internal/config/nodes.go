@@ -132,7 +132,7 @@ func texts(n *yaml.Node) ([]string, error) {
 	return list, nil
 }
 
-// hasShortForm reports whether a type's values may be written as a single string and also as a list, a map or a number.
+// hasShortForm reports whether a type's values may be written as a single string and also as a list, a map, or a number.
 func hasShortForm(t reflect.Type) bool {
 	switch t {
 	case reflect.TypeFor[recipe.Sources](), reflect.TypeFor[recipe.EvalSets](), reflect.TypeFor[format.Bytes]():
@@ -182,7 +182,7 @@ func decode(n *yaml.Node, dst reflect.Value) error {
 	}
 }
 
-// decodeScalar decodes a boolean, a number, a string or a duration into what p points to.
+// decodeScalar decodes a boolean, a number, a string, or a duration into what p points to.
 func decodeScalar(n *yaml.Node, p any) error {
 	want := map[reflect.Kind]string{
 		reflect.Bool: "true or false", reflect.Int: "a whole number", reflect.Float64: "a number", reflect.String: "text",
@@ -232,7 +232,7 @@ func readLayers(n *yaml.Node, p *lora.Layers) error {
 	return faults.Err()
 }
 
-// decodeWords decodes a mapping from names to numbers, strings or booleans.
+// decodeWords decodes a mapping from names to numbers, strings, or booleans.
 func decodeWords(n *yaml.Node, p *map[string]any) error {
 	if n.Kind != yaml.MappingNode {
 		return mismatch("a mapping of names to values", n)
