@@ -22611,7 +22611,7 @@ strip0:
 	BGT strip0
 	RET
 
-// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 29 vector registers, 11 general
 TEXT ·dotQ4_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -22624,361 +22624,356 @@ TEXT ·dotQ4_KNeon(SB), NOSPLIT, $0-48
 	WORD $0x3dc15c01 // ldr q1, [x0, #1392]
 	WORD $0x3dc16002 // ldr q2, [x0, #1408]
 	WORD $0x3dc16403 // ldr q3, [x0, #1424]
+	WORD $0x3dc19004 // ldr q4, [x0, #1600]
+	WORD $0x3dc19405 // ldr q5, [x0, #1616]
+	WORD $0x3dc19806 // ldr q6, [x0, #1632]
 row:
-	WORD $0x6f00e404 // movi v4.2d, #0
-	WORD $0x6f00e405 // movi v5.2d, #0
-	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
 	MOVD R2, R7
 	MOVD R5, R8
 	MOVD R4, R9
 block:
-	WORD $0x3dc000ea // ldr q10, [x7, #0]
-	WORD $0x3dc1900b // ldr q11, [x0, #1600]
-	WORD $0x4e0b014b // tbl v11.16b, {v10.16b}, v11.16b
-	WORD $0x3dc1940c // ldr q12, [x0, #1616]
-	WORD $0x6eac456b // ushl v11.4s, v11.4s, v12.4s
-	WORD $0x3dc1980c // ldr q12, [x0, #1632]
-	WORD $0x4e2c1d6b // and v11.16b, v11.16b, v12.16b
-	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
-	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
-	WORD $0x6eaa458c // ushl v12.4s, v12.4s, v10.4s
-	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
-	WORD $0x4e2a1d8c // and v12.16b, v12.16b, v10.16b
-	WORD $0x4eac1d6b // orr v11.16b, v11.16b, v12.16b
-	WORD $0x0f08a56a // sxtl v10.8h, v11.8b
-	WORD $0x4f08a56b // sxtl2 v11.8h, v11.16b
-	WORD $0x0f10a54c // sxtl v12.4s, v10.4h
-	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
-	WORD $0x0f10a56d // sxtl v13.4s, v11.4h
-	WORD $0x4f10a56b // sxtl2 v11.4s, v11.8h
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4d40c4ee // ld1r {v14.8h}, [x7]
-	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
-	WORD $0x6e2cddcc // fmul v12.4s, v14.4s, v12.4s
-	WORD $0x6e2addca // fmul v10.4s, v14.4s, v10.4s
-	ADD $2, R7, R10
-	WORD $0x4d40c54e // ld1r {v14.8h}, [x10]
-	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
-	WORD $0x6e2dddcd // fmul v13.4s, v14.4s, v13.4s
-	WORD $0x6e2bddcb // fmul v11.4s, v14.4s, v11.4s
-	WORD $0x3dc004ee // ldr q14, [x7, #16]
-	WORD $0x3dc008ef // ldr q15, [x7, #32]
-	WORD $0x6f3c05d0 // ushr v16.4s, v14.4s, #4
-	WORD $0x6f3c05f1 // ushr v17.4s, v15.4s, #4
-	WORD $0x3dc00cf2 // ldr q18, [x7, #48]
-	WORD $0x3dc010f3 // ldr q19, [x7, #64]
-	WORD $0x6f3c0654 // ushr v20.4s, v18.4s, #4
-	WORD $0x6f3c0675 // ushr v21.4s, v19.4s, #4
-	WORD $0x4e201dd6 // and v22.16b, v14.16b, v0.16b
-	WORD $0x4e201df7 // and v23.16b, v15.16b, v0.16b
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x6e38ded8 // fmul v24.4s, v22.4s, v24.4s
-	WORD $0x6e39def9 // fmul v25.4s, v23.4s, v25.4s
-	WORD $0x4e201e17 // and v23.16b, v16.16b, v0.16b
-	WORD $0x4e201e36 // and v22.16b, v17.16b, v0.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc0291a // ldr q26, [x8, #160]
-	WORD $0x3dc02d1b // ldr q27, [x8, #176]
-	WORD $0x6e3adefa // fmul v26.4s, v23.4s, v26.4s
-	WORD $0x6e3bdedb // fmul v27.4s, v22.4s, v27.4s
-	WORD $0x4e211dd6 // and v22.16b, v14.16b, v1.16b
-	WORD $0x4e211df7 // and v23.16b, v15.16b, v1.16b
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc0091c // ldr q28, [x8, #32]
-	WORD $0x3dc00d1d // ldr q29, [x8, #48]
-	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
-	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
-	WORD $0x4e211e1d // and v29.16b, v16.16b, v1.16b
-	WORD $0x4e211e3c // and v28.16b, v17.16b, v1.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc03117 // ldr q23, [x8, #192]
-	WORD $0x3dc03516 // ldr q22, [x8, #208]
-	WORD $0x4e37cfba // fmla v26.4s, v29.4s, v23.4s
-	WORD $0x4e36cf9b // fmla v27.4s, v28.4s, v22.4s
-	WORD $0x4e221dd6 // and v22.16b, v14.16b, v2.16b
-	WORD $0x4e221df7 // and v23.16b, v15.16b, v2.16b
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc0111c // ldr q28, [x8, #64]
-	WORD $0x3dc0151d // ldr q29, [x8, #80]
-	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
-	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
-	WORD $0x4e221e1d // and v29.16b, v16.16b, v2.16b
-	WORD $0x4e221e3c // and v28.16b, v17.16b, v2.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc03917 // ldr q23, [x8, #224]
-	WORD $0x3dc03d16 // ldr q22, [x8, #240]
-	WORD $0x4e37cfba // fmla v26.4s, v29.4s, v23.4s
-	WORD $0x4e36cf9b // fmla v27.4s, v28.4s, v22.4s
-	WORD $0x4e231dd6 // and v22.16b, v14.16b, v3.16b
-	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc000ed // ldr q13, [x7, #0]
+	WORD $0x3dc19c0e // ldr q14, [x0, #1648]
+	WORD $0x4e0e01ae // tbl v14.16b, {v13.16b}, v14.16b
+	WORD $0x3dc1a00f // ldr q15, [x0, #1664]
+	WORD $0x6eaf45ce // ushl v14.4s, v14.4s, v15.4s
+	WORD $0x3dc1a40f // ldr q15, [x0, #1680]
+	WORD $0x4e2f1dce // and v14.16b, v14.16b, v15.16b
+	WORD $0x4e1c05af // dup v15.4s, v13.s[3]
+	WORD $0x3dc1a80d // ldr q13, [x0, #1696]
+	WORD $0x6ead45ef // ushl v15.4s, v15.4s, v13.4s
+	WORD $0x3dc1ac0d // ldr q13, [x0, #1712]
+	WORD $0x4e2d1def // and v15.16b, v15.16b, v13.16b
+	WORD $0x4eaf1dce // orr v14.16b, v14.16b, v15.16b
+	WORD $0x0f08a5cd // sxtl v13.8h, v14.8b
+	WORD $0x4f08a5ce // sxtl2 v14.8h, v14.16b
+	WORD $0x0f10a5af // sxtl v15.4s, v13.4h
+	WORD $0x4f10a5ad // sxtl2 v13.4s, v13.8h
+	WORD $0x0f10a5d0 // sxtl v16.4s, v14.4h
+	WORD $0x4f10a5ce // sxtl2 v14.4s, v14.8h
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc01917 // ldr q23, [x8, #96]
-	WORD $0x3dc01d1c // ldr q28, [x8, #112]
-	WORD $0x4e37ced8 // fmla v24.4s, v22.4s, v23.4s
-	WORD $0x4e3ccdf9 // fmla v25.4s, v15.4s, v28.4s
-	WORD $0x4e231e1c // and v28.16b, v16.16b, v3.16b
-	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc04117 // ldr q23, [x8, #256]
-	WORD $0x3dc0450f // ldr q15, [x8, #272]
-	WORD $0x4e37cf9a // fmla v26.4s, v28.4s, v23.4s
-	WORD $0x4e2fce3b // fmla v27.4s, v17.4s, v15.4s
-	WORD $0x4e04058f // dup v15.4s, v12.s[0]
-	WORD $0x4e38cde4 // fmla v4.4s, v15.4s, v24.4s
-	WORD $0x4e39cde5 // fmla v5.4s, v15.4s, v25.4s
-	WORD $0x4e0c058f // dup v15.4s, v12.s[1]
-	WORD $0x4e3acde6 // fmla v6.4s, v15.4s, v26.4s
-	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
-	WORD $0x3dc014ef // ldr q15, [x7, #80]
-	WORD $0x3dc018fb // ldr q27, [x7, #96]
-	WORD $0x6f3c05fa // ushr v26.4s, v15.4s, #4
-	WORD $0x6f3c0779 // ushr v25.4s, v27.4s, #4
-	WORD $0x4e201e58 // and v24.16b, v18.16b, v0.16b
-	WORD $0x4e201e77 // and v23.16b, v19.16b, v0.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc05111 // ldr q17, [x8, #320]
-	WORD $0x3dc0551c // ldr q28, [x8, #336]
-	WORD $0x6e31df11 // fmul v17.4s, v24.4s, v17.4s
-	WORD $0x6e3cdefc // fmul v28.4s, v23.4s, v28.4s
-	WORD $0x4e201e97 // and v23.16b, v20.16b, v0.16b
-	WORD $0x4e201eb8 // and v24.16b, v21.16b, v0.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc07916 // ldr q22, [x8, #480]
-	WORD $0x3dc07d10 // ldr q16, [x8, #496]
-	WORD $0x6e36def6 // fmul v22.4s, v23.4s, v22.4s
-	WORD $0x6e30df10 // fmul v16.4s, v24.4s, v16.4s
-	WORD $0x4e211e58 // and v24.16b, v18.16b, v1.16b
-	WORD $0x4e211e77 // and v23.16b, v19.16b, v1.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc0591d // ldr q29, [x8, #352]
-	WORD $0x3dc05d0e // ldr q14, [x8, #368]
-	WORD $0x4e3dcf11 // fmla v17.4s, v24.4s, v29.4s
-	WORD $0x4e2ecefc // fmla v28.4s, v23.4s, v14.4s
-	WORD $0x4e211e8e // and v14.16b, v20.16b, v1.16b
-	WORD $0x4e211ebd // and v29.16b, v21.16b, v1.16b
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc08117 // ldr q23, [x8, #512]
-	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x4e37cdd6 // fmla v22.4s, v14.4s, v23.4s
-	WORD $0x4e38cfb0 // fmla v16.4s, v29.4s, v24.4s
-	WORD $0x4e221e58 // and v24.16b, v18.16b, v2.16b
-	WORD $0x4e221e77 // and v23.16b, v19.16b, v2.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc0611d // ldr q29, [x8, #384]
-	WORD $0x3dc0650e // ldr q14, [x8, #400]
-	WORD $0x4e3dcf11 // fmla v17.4s, v24.4s, v29.4s
-	WORD $0x4e2ecefc // fmla v28.4s, v23.4s, v14.4s
-	WORD $0x4e221e8e // and v14.16b, v20.16b, v2.16b
-	WORD $0x4e221ebd // and v29.16b, v21.16b, v2.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc08917 // ldr q23, [x8, #544]
-	WORD $0x3dc08d18 // ldr q24, [x8, #560]
-	WORD $0x4e37cdd6 // fmla v22.4s, v14.4s, v23.4s
-	WORD $0x4e38cfb0 // fmla v16.4s, v29.4s, v24.4s
-	WORD $0x4e231e58 // and v24.16b, v18.16b, v3.16b
-	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc06917 // ldr q23, [x8, #416]
-	WORD $0x3dc06d1d // ldr q29, [x8, #432]
-	WORD $0x4e37cf11 // fmla v17.4s, v24.4s, v23.4s
-	WORD $0x4e3dce7c // fmla v28.4s, v19.4s, v29.4s
-	WORD $0x4e231e9d // and v29.16b, v20.16b, v3.16b
-	WORD $0x4e231eb5 // and v21.16b, v21.16b, v3.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4d40c4f1 // ld1r {v17.8h}, [x7]
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	WORD $0x6e2fde2f // fmul v15.4s, v17.4s, v15.4s
+	WORD $0x6e2dde2d // fmul v13.4s, v17.4s, v13.4s
+	ADD $2, R7, R10
+	WORD $0x4d40c551 // ld1r {v17.8h}, [x10]
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
+	WORD $0x6e2ede2e // fmul v14.4s, v17.4s, v14.4s
+	WORD $0x3dc004f1 // ldr q17, [x7, #16]
+	WORD $0x3dc008f2 // ldr q18, [x7, #32]
+	WORD $0x3dc00cf3 // ldr q19, [x7, #48]
+	WORD $0x3dc010f4 // ldr q20, [x7, #64]
+	WORD $0x4e201e35 // and v21.16b, v17.16b, v0.16b
+	WORD $0x4e201e56 // and v22.16b, v18.16b, v0.16b
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc09117 // ldr q23, [x8, #576]
-	WORD $0x3dc09513 // ldr q19, [x8, #592]
-	WORD $0x4e37cfb6 // fmla v22.4s, v29.4s, v23.4s
-	WORD $0x4e33ceb0 // fmla v16.4s, v21.4s, v19.4s
-	WORD $0x4e140593 // dup v19.4s, v12.s[2]
-	WORD $0x4e31ce64 // fmla v4.4s, v19.4s, v17.4s
-	WORD $0x4e3cce65 // fmla v5.4s, v19.4s, v28.4s
-	WORD $0x4e1c0593 // dup v19.4s, v12.s[3]
-	WORD $0x4e36ce66 // fmla v6.4s, v19.4s, v22.4s
-	WORD $0x4e30ce67 // fmla v7.4s, v19.4s, v16.4s
-	WORD $0x3dc01cf3 // ldr q19, [x7, #112]
-	WORD $0x3dc020f0 // ldr q16, [x7, #128]
-	WORD $0x6f3c0676 // ushr v22.4s, v19.4s, #4
-	WORD $0x6f3c061c // ushr v28.4s, v16.4s, #4
-	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
-	WORD $0x4e201f6c // and v12.16b, v27.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc0a117 // ldr q23, [x8, #640]
-	WORD $0x3dc0a515 // ldr q21, [x8, #656]
-	WORD $0x6e37de37 // fmul v23.4s, v17.4s, v23.4s
-	WORD $0x6e35dd95 // fmul v21.4s, v12.4s, v21.4s
-	WORD $0x4e201f4c // and v12.16b, v26.16b, v0.16b
-	WORD $0x4e201f31 // and v17.16b, v25.16b, v0.16b
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0c91d // ldr q29, [x8, #800]
-	WORD $0x3dc0cd18 // ldr q24, [x8, #816]
-	WORD $0x6e3ddd9d // fmul v29.4s, v12.4s, v29.4s
-	WORD $0x6e38de38 // fmul v24.4s, v17.4s, v24.4s
-	WORD $0x4e211df1 // and v17.16b, v15.16b, v1.16b
-	WORD $0x4e211f6c // and v12.16b, v27.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc0a914 // ldr q20, [x8, #672]
-	WORD $0x3dc0ad0e // ldr q14, [x8, #688]
-	WORD $0x4e34ce37 // fmla v23.4s, v17.4s, v20.4s
-	WORD $0x4e2ecd95 // fmla v21.4s, v12.4s, v14.4s
-	WORD $0x4e211f4e // and v14.16b, v26.16b, v1.16b
-	WORD $0x4e211f34 // and v20.16b, v25.16b, v1.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc0d10c // ldr q12, [x8, #832]
-	WORD $0x3dc0d511 // ldr q17, [x8, #848]
-	WORD $0x4e2ccddd // fmla v29.4s, v14.4s, v12.4s
-	WORD $0x4e31ce98 // fmla v24.4s, v20.4s, v17.4s
-	WORD $0x4e221df1 // and v17.16b, v15.16b, v2.16b
-	WORD $0x4e221f6c // and v12.16b, v27.16b, v2.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc0b114 // ldr q20, [x8, #704]
-	WORD $0x3dc0b50e // ldr q14, [x8, #720]
-	WORD $0x4e34ce37 // fmla v23.4s, v17.4s, v20.4s
-	WORD $0x4e2ecd95 // fmla v21.4s, v12.4s, v14.4s
-	WORD $0x4e221f4e // and v14.16b, v26.16b, v2.16b
-	WORD $0x4e221f34 // and v20.16b, v25.16b, v2.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc0d90c // ldr q12, [x8, #864]
-	WORD $0x3dc0dd11 // ldr q17, [x8, #880]
-	WORD $0x4e2ccddd // fmla v29.4s, v14.4s, v12.4s
-	WORD $0x4e31ce98 // fmla v24.4s, v20.4s, v17.4s
-	WORD $0x4e231df1 // and v17.16b, v15.16b, v3.16b
-	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc00117 // ldr q23, [x8, #0]
+	WORD $0x3dc00518 // ldr q24, [x8, #16]
+	WORD $0x6e37deb7 // fmul v23.4s, v21.4s, v23.4s
+	WORD $0x6e38ded8 // fmul v24.4s, v22.4s, v24.4s
+	WORD $0x4e241e36 // and v22.16b, v17.16b, v4.16b
+	WORD $0x4e241e55 // and v21.16b, v18.16b, v4.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc02919 // ldr q25, [x8, #160]
+	WORD $0x3dc02d1a // ldr q26, [x8, #176]
+	WORD $0x6e39ded9 // fmul v25.4s, v22.4s, v25.4s
+	WORD $0x6e3adeba // fmul v26.4s, v21.4s, v26.4s
+	WORD $0x4e211e35 // and v21.16b, v17.16b, v1.16b
+	WORD $0x4e211e56 // and v22.16b, v18.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0091b // ldr q27, [x8, #32]
+	WORD $0x3dc00d1c // ldr q28, [x8, #48]
+	WORD $0x4e3bceb7 // fmla v23.4s, v21.4s, v27.4s
+	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
+	WORD $0x4e251e3c // and v28.16b, v17.16b, v5.16b
+	WORD $0x4e251e5b // and v27.16b, v18.16b, v5.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x3dc0b90c // ldr q12, [x8, #736]
-	WORD $0x3dc0bd14 // ldr q20, [x8, #752]
-	WORD $0x4e2cce37 // fmla v23.4s, v17.4s, v12.4s
-	WORD $0x4e34cf75 // fmla v21.4s, v27.4s, v20.4s
-	WORD $0x4e231f54 // and v20.16b, v26.16b, v3.16b
-	WORD $0x4e231f39 // and v25.16b, v25.16b, v3.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc03116 // ldr q22, [x8, #192]
+	WORD $0x3dc03515 // ldr q21, [x8, #208]
+	WORD $0x4e36cf99 // fmla v25.4s, v28.4s, v22.4s
+	WORD $0x4e35cf7a // fmla v26.4s, v27.4s, v21.4s
+	WORD $0x4e221e35 // and v21.16b, v17.16b, v2.16b
+	WORD $0x4e221e56 // and v22.16b, v18.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0111b // ldr q27, [x8, #64]
+	WORD $0x3dc0151c // ldr q28, [x8, #80]
+	WORD $0x4e3bceb7 // fmla v23.4s, v21.4s, v27.4s
+	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
+	WORD $0x4e261e3c // and v28.16b, v17.16b, v6.16b
+	WORD $0x4e261e5b // and v27.16b, v18.16b, v6.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc03916 // ldr q22, [x8, #224]
+	WORD $0x3dc03d15 // ldr q21, [x8, #240]
+	WORD $0x4e36cf99 // fmla v25.4s, v28.4s, v22.4s
+	WORD $0x4e35cf7a // fmla v26.4s, v27.4s, v21.4s
+	WORD $0x4e231e35 // and v21.16b, v17.16b, v3.16b
+	WORD $0x4e231e56 // and v22.16b, v18.16b, v3.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0191b // ldr q27, [x8, #96]
+	WORD $0x3dc01d1c // ldr q28, [x8, #112]
+	WORD $0x4e3bceb7 // fmla v23.4s, v21.4s, v27.4s
+	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
+	WORD $0x6f24063c // ushr v28.4s, v17.4s, #28
+	WORD $0x6f240652 // ushr v18.4s, v18.4s, #28
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0411b // ldr q27, [x8, #256]
+	WORD $0x3dc04516 // ldr q22, [x8, #272]
+	WORD $0x4e3bcf99 // fmla v25.4s, v28.4s, v27.4s
+	WORD $0x4e36ce5a // fmla v26.4s, v18.4s, v22.4s
+	WORD $0x4e0405f6 // dup v22.4s, v15.s[0]
+	WORD $0x4e37cec7 // fmla v7.4s, v22.4s, v23.4s
+	WORD $0x4e38cec8 // fmla v8.4s, v22.4s, v24.4s
+	WORD $0x4e0c05f6 // dup v22.4s, v15.s[1]
+	WORD $0x4e39cec9 // fmla v9.4s, v22.4s, v25.4s
+	WORD $0x4e3aceca // fmla v10.4s, v22.4s, v26.4s
+	WORD $0x3dc014f6 // ldr q22, [x7, #80]
+	WORD $0x3dc018fa // ldr q26, [x7, #96]
+	WORD $0x4e201e79 // and v25.16b, v19.16b, v0.16b
+	WORD $0x4e201e98 // and v24.16b, v20.16b, v0.16b
 	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x3dc0e10c // ldr q12, [x8, #896]
-	WORD $0x3dc0e51b // ldr q27, [x8, #912]
-	WORD $0x4e2cce9d // fmla v29.4s, v20.4s, v12.4s
-	WORD $0x4e3bcf38 // fmla v24.4s, v25.4s, v27.4s
-	WORD $0x4e04055b // dup v27.4s, v10.s[0]
-	WORD $0x4e37cf64 // fmla v4.4s, v27.4s, v23.4s
-	WORD $0x4e35cf65 // fmla v5.4s, v27.4s, v21.4s
-	WORD $0x4e0c055b // dup v27.4s, v10.s[1]
-	WORD $0x4e3dcf66 // fmla v6.4s, v27.4s, v29.4s
-	WORD $0x4e38cf67 // fmla v7.4s, v27.4s, v24.4s
-	WORD $0x4e201e7b // and v27.16b, v19.16b, v0.16b
-	WORD $0x4e201e18 // and v24.16b, v16.16b, v0.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc05117 // ldr q23, [x8, #320]
+	WORD $0x3dc0551b // ldr q27, [x8, #336]
+	WORD $0x6e37df37 // fmul v23.4s, v25.4s, v23.4s
+	WORD $0x6e3bdf1b // fmul v27.4s, v24.4s, v27.4s
+	WORD $0x4e241e78 // and v24.16b, v19.16b, v4.16b
+	WORD $0x4e241e99 // and v25.16b, v20.16b, v4.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc07912 // ldr q18, [x8, #480]
+	WORD $0x3dc07d1c // ldr q28, [x8, #496]
+	WORD $0x6e32df12 // fmul v18.4s, v24.4s, v18.4s
+	WORD $0x6e3cdf3c // fmul v28.4s, v25.4s, v28.4s
+	WORD $0x4e211e79 // and v25.16b, v19.16b, v1.16b
+	WORD $0x4e211e98 // and v24.16b, v20.16b, v1.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc05915 // ldr q21, [x8, #352]
+	WORD $0x3dc05d11 // ldr q17, [x8, #368]
+	WORD $0x4e35cf37 // fmla v23.4s, v25.4s, v21.4s
+	WORD $0x4e31cf1b // fmla v27.4s, v24.4s, v17.4s
+	WORD $0x4e251e71 // and v17.16b, v19.16b, v5.16b
+	WORD $0x4e251e95 // and v21.16b, v20.16b, v5.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc08118 // ldr q24, [x8, #512]
+	WORD $0x3dc08519 // ldr q25, [x8, #528]
+	WORD $0x4e38ce32 // fmla v18.4s, v17.4s, v24.4s
+	WORD $0x4e39cebc // fmla v28.4s, v21.4s, v25.4s
+	WORD $0x4e221e79 // and v25.16b, v19.16b, v2.16b
+	WORD $0x4e221e98 // and v24.16b, v20.16b, v2.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc06115 // ldr q21, [x8, #384]
+	WORD $0x3dc06511 // ldr q17, [x8, #400]
+	WORD $0x4e35cf37 // fmla v23.4s, v25.4s, v21.4s
+	WORD $0x4e31cf1b // fmla v27.4s, v24.4s, v17.4s
+	WORD $0x4e261e71 // and v17.16b, v19.16b, v6.16b
+	WORD $0x4e261e95 // and v21.16b, v20.16b, v6.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc08918 // ldr q24, [x8, #544]
+	WORD $0x3dc08d19 // ldr q25, [x8, #560]
+	WORD $0x4e38ce32 // fmla v18.4s, v17.4s, v24.4s
+	WORD $0x4e39cebc // fmla v28.4s, v21.4s, v25.4s
+	WORD $0x4e231e79 // and v25.16b, v19.16b, v3.16b
+	WORD $0x4e231e98 // and v24.16b, v20.16b, v3.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc06915 // ldr q21, [x8, #416]
+	WORD $0x3dc06d11 // ldr q17, [x8, #432]
+	WORD $0x4e35cf37 // fmla v23.4s, v25.4s, v21.4s
+	WORD $0x4e31cf1b // fmla v27.4s, v24.4s, v17.4s
+	WORD $0x6f240671 // ushr v17.4s, v19.4s, #28
+	WORD $0x6f240694 // ushr v20.4s, v20.4s, #28
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc09115 // ldr q21, [x8, #576]
+	WORD $0x3dc09518 // ldr q24, [x8, #592]
+	WORD $0x4e35ce32 // fmla v18.4s, v17.4s, v21.4s
+	WORD $0x4e38ce9c // fmla v28.4s, v20.4s, v24.4s
+	WORD $0x4e1405f8 // dup v24.4s, v15.s[2]
+	WORD $0x4e37cf07 // fmla v7.4s, v24.4s, v23.4s
+	WORD $0x4e3bcf08 // fmla v8.4s, v24.4s, v27.4s
+	WORD $0x4e1c05f8 // dup v24.4s, v15.s[3]
+	WORD $0x4e32cf09 // fmla v9.4s, v24.4s, v18.4s
+	WORD $0x4e3ccf0a // fmla v10.4s, v24.4s, v28.4s
+	WORD $0x3dc01cf8 // ldr q24, [x7, #112]
+	WORD $0x3dc020fc // ldr q28, [x7, #128]
+	WORD $0x4e201ed2 // and v18.16b, v22.16b, v0.16b
+	WORD $0x4e201f5b // and v27.16b, v26.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc0f11d // ldr q29, [x8, #960]
-	WORD $0x3dc0f515 // ldr q21, [x8, #976]
-	WORD $0x6e3ddf7d // fmul v29.4s, v27.4s, v29.4s
-	WORD $0x6e35df15 // fmul v21.4s, v24.4s, v21.4s
-	WORD $0x4e201ed8 // and v24.16b, v22.16b, v0.16b
-	WORD $0x4e201f9b // and v27.16b, v28.16b, v0.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc0a117 // ldr q23, [x8, #640]
+	WORD $0x3dc0a50f // ldr q15, [x8, #656]
+	WORD $0x6e37de57 // fmul v23.4s, v18.4s, v23.4s
+	WORD $0x6e2fdf6f // fmul v15.4s, v27.4s, v15.4s
+	WORD $0x4e241edb // and v27.16b, v22.16b, v4.16b
+	WORD $0x4e241f52 // and v18.16b, v26.16b, v4.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0c915 // ldr q21, [x8, #800]
+	WORD $0x3dc0cd14 // ldr q20, [x8, #816]
+	WORD $0x6e35df75 // fmul v21.4s, v27.4s, v21.4s
+	WORD $0x6e34de54 // fmul v20.4s, v18.4s, v20.4s
+	WORD $0x4e211ed2 // and v18.16b, v22.16b, v1.16b
+	WORD $0x4e211f5b // and v27.16b, v26.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0a911 // ldr q17, [x8, #672]
+	WORD $0x3dc0ad19 // ldr q25, [x8, #688]
+	WORD $0x4e31ce57 // fmla v23.4s, v18.4s, v17.4s
+	WORD $0x4e39cf6f // fmla v15.4s, v27.4s, v25.4s
+	WORD $0x4e251ed9 // and v25.16b, v22.16b, v5.16b
+	WORD $0x4e251f51 // and v17.16b, v26.16b, v5.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0d11b // ldr q27, [x8, #832]
+	WORD $0x3dc0d512 // ldr q18, [x8, #848]
+	WORD $0x4e3bcf35 // fmla v21.4s, v25.4s, v27.4s
+	WORD $0x4e32ce34 // fmla v20.4s, v17.4s, v18.4s
+	WORD $0x4e221ed2 // and v18.16b, v22.16b, v2.16b
+	WORD $0x4e221f5b // and v27.16b, v26.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0b111 // ldr q17, [x8, #704]
+	WORD $0x3dc0b519 // ldr q25, [x8, #720]
+	WORD $0x4e31ce57 // fmla v23.4s, v18.4s, v17.4s
+	WORD $0x4e39cf6f // fmla v15.4s, v27.4s, v25.4s
+	WORD $0x4e261ed9 // and v25.16b, v22.16b, v6.16b
+	WORD $0x4e261f51 // and v17.16b, v26.16b, v6.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0d91b // ldr q27, [x8, #864]
+	WORD $0x3dc0dd12 // ldr q18, [x8, #880]
+	WORD $0x4e3bcf35 // fmla v21.4s, v25.4s, v27.4s
+	WORD $0x4e32ce34 // fmla v20.4s, v17.4s, v18.4s
+	WORD $0x4e231ed2 // and v18.16b, v22.16b, v3.16b
+	WORD $0x4e231f5b // and v27.16b, v26.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0b911 // ldr q17, [x8, #736]
+	WORD $0x3dc0bd19 // ldr q25, [x8, #752]
+	WORD $0x4e31ce57 // fmla v23.4s, v18.4s, v17.4s
+	WORD $0x4e39cf6f // fmla v15.4s, v27.4s, v25.4s
+	WORD $0x6f2406d9 // ushr v25.4s, v22.4s, #28
+	WORD $0x6f24075a // ushr v26.4s, v26.4s, #28
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0e111 // ldr q17, [x8, #896]
+	WORD $0x3dc0e51b // ldr q27, [x8, #912]
+	WORD $0x4e31cf35 // fmla v21.4s, v25.4s, v17.4s
+	WORD $0x4e3bcf54 // fmla v20.4s, v26.4s, v27.4s
+	WORD $0x4e0405bb // dup v27.4s, v13.s[0]
+	WORD $0x4e37cf67 // fmla v7.4s, v27.4s, v23.4s
+	WORD $0x4e2fcf68 // fmla v8.4s, v27.4s, v15.4s
+	WORD $0x4e0c05bb // dup v27.4s, v13.s[1]
+	WORD $0x4e35cf69 // fmla v9.4s, v27.4s, v21.4s
+	WORD $0x4e34cf6a // fmla v10.4s, v27.4s, v20.4s
+	WORD $0x4e201f1b // and v27.16b, v24.16b, v0.16b
+	WORD $0x4e201f94 // and v20.16b, v28.16b, v0.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0f115 // ldr q21, [x8, #960]
+	WORD $0x3dc0f50f // ldr q15, [x8, #976]
+	WORD $0x6e35df75 // fmul v21.4s, v27.4s, v21.4s
+	WORD $0x6e2fde8f // fmul v15.4s, v20.4s, v15.4s
+	WORD $0x4e241f14 // and v20.16b, v24.16b, v4.16b
+	WORD $0x4e241f9b // and v27.16b, v28.16b, v4.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x3dc11917 // ldr q23, [x8, #1120]
-	WORD $0x3dc11d0c // ldr q12, [x8, #1136]
-	WORD $0x6e37df17 // fmul v23.4s, v24.4s, v23.4s
-	WORD $0x6e2cdf6c // fmul v12.4s, v27.4s, v12.4s
-	WORD $0x4e211e7b // and v27.16b, v19.16b, v1.16b
-	WORD $0x4e211e18 // and v24.16b, v16.16b, v1.16b
+	WORD $0x3dc11d11 // ldr q17, [x8, #1136]
+	WORD $0x6e37de97 // fmul v23.4s, v20.4s, v23.4s
+	WORD $0x6e31df71 // fmul v17.4s, v27.4s, v17.4s
+	WORD $0x4e211f1b // and v27.16b, v24.16b, v1.16b
+	WORD $0x4e211f94 // and v20.16b, v28.16b, v1.16b
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc0f919 // ldr q25, [x8, #992]
-	WORD $0x3dc0fd14 // ldr q20, [x8, #1008]
-	WORD $0x4e39cf7d // fmla v29.4s, v27.4s, v25.4s
-	WORD $0x4e34cf15 // fmla v21.4s, v24.4s, v20.4s
-	WORD $0x4e211ed4 // and v20.16b, v22.16b, v1.16b
-	WORD $0x4e211f99 // and v25.16b, v28.16b, v1.16b
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0f91a // ldr q26, [x8, #992]
+	WORD $0x3dc0fd19 // ldr q25, [x8, #1008]
+	WORD $0x4e3acf75 // fmla v21.4s, v27.4s, v26.4s
+	WORD $0x4e39ce8f // fmla v15.4s, v20.4s, v25.4s
+	WORD $0x4e251f19 // and v25.16b, v24.16b, v5.16b
+	WORD $0x4e251f9a // and v26.16b, v28.16b, v5.16b
 	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x3dc12118 // ldr q24, [x8, #1152]
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc12114 // ldr q20, [x8, #1152]
 	WORD $0x3dc1251b // ldr q27, [x8, #1168]
-	WORD $0x4e38ce97 // fmla v23.4s, v20.4s, v24.4s
-	WORD $0x4e3bcf2c // fmla v12.4s, v25.4s, v27.4s
-	WORD $0x4e221e7b // and v27.16b, v19.16b, v2.16b
-	WORD $0x4e221e18 // and v24.16b, v16.16b, v2.16b
+	WORD $0x4e34cf37 // fmla v23.4s, v25.4s, v20.4s
+	WORD $0x4e3bcf51 // fmla v17.4s, v26.4s, v27.4s
+	WORD $0x4e221f1b // and v27.16b, v24.16b, v2.16b
+	WORD $0x4e221f94 // and v20.16b, v28.16b, v2.16b
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc10119 // ldr q25, [x8, #1024]
-	WORD $0x3dc10514 // ldr q20, [x8, #1040]
-	WORD $0x4e39cf7d // fmla v29.4s, v27.4s, v25.4s
-	WORD $0x4e34cf15 // fmla v21.4s, v24.4s, v20.4s
-	WORD $0x4e221ed4 // and v20.16b, v22.16b, v2.16b
-	WORD $0x4e221f99 // and v25.16b, v28.16b, v2.16b
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc1011a // ldr q26, [x8, #1024]
+	WORD $0x3dc10519 // ldr q25, [x8, #1040]
+	WORD $0x4e3acf75 // fmla v21.4s, v27.4s, v26.4s
+	WORD $0x4e39ce8f // fmla v15.4s, v20.4s, v25.4s
+	WORD $0x4e261f19 // and v25.16b, v24.16b, v6.16b
+	WORD $0x4e261f9a // and v26.16b, v28.16b, v6.16b
 	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x3dc12918 // ldr q24, [x8, #1184]
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc12914 // ldr q20, [x8, #1184]
 	WORD $0x3dc12d1b // ldr q27, [x8, #1200]
-	WORD $0x4e38ce97 // fmla v23.4s, v20.4s, v24.4s
-	WORD $0x4e3bcf2c // fmla v12.4s, v25.4s, v27.4s
-	WORD $0x4e231e7b // and v27.16b, v19.16b, v3.16b
-	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
+	WORD $0x4e34cf37 // fmla v23.4s, v25.4s, v20.4s
+	WORD $0x4e3bcf51 // fmla v17.4s, v26.4s, v27.4s
+	WORD $0x4e231f1b // and v27.16b, v24.16b, v3.16b
+	WORD $0x4e231f94 // and v20.16b, v28.16b, v3.16b
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc10918 // ldr q24, [x8, #1056]
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc1091a // ldr q26, [x8, #1056]
 	WORD $0x3dc10d19 // ldr q25, [x8, #1072]
-	WORD $0x4e38cf7d // fmla v29.4s, v27.4s, v24.4s
-	WORD $0x4e39ce15 // fmla v21.4s, v16.4s, v25.4s
-	WORD $0x4e231ed9 // and v25.16b, v22.16b, v3.16b
-	WORD $0x4e231f9c // and v28.16b, v28.16b, v3.16b
+	WORD $0x4e3acf75 // fmla v21.4s, v27.4s, v26.4s
+	WORD $0x4e39ce8f // fmla v15.4s, v20.4s, v25.4s
+	WORD $0x6f240719 // ushr v25.4s, v24.4s, #28
+	WORD $0x6f24079c // ushr v28.4s, v28.4s, #28
 	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc13118 // ldr q24, [x8, #1216]
-	WORD $0x3dc13510 // ldr q16, [x8, #1232]
-	WORD $0x4e38cf37 // fmla v23.4s, v25.4s, v24.4s
-	WORD $0x4e30cf8c // fmla v12.4s, v28.4s, v16.4s
-	WORD $0x4e140550 // dup v16.4s, v10.s[2]
-	WORD $0x4e3dce04 // fmla v4.4s, v16.4s, v29.4s
-	WORD $0x4e35ce05 // fmla v5.4s, v16.4s, v21.4s
-	WORD $0x4e1c0550 // dup v16.4s, v10.s[3]
-	WORD $0x4e37ce06 // fmla v6.4s, v16.4s, v23.4s
-	WORD $0x4e2cce07 // fmla v7.4s, v16.4s, v12.4s
-	WORD $0x3dc02110 // ldr q16, [x8, #128]
-	WORD $0x3dc0250c // ldr q12, [x8, #144]
-	WORD $0x4e30cda8 // fmla v8.4s, v13.4s, v16.4s
-	WORD $0x4e2ccd69 // fmla v9.4s, v11.4s, v12.4s
+	WORD $0x3dc1311a // ldr q26, [x8, #1216]
+	WORD $0x3dc13514 // ldr q20, [x8, #1232]
+	WORD $0x4e3acf37 // fmla v23.4s, v25.4s, v26.4s
+	WORD $0x4e34cf91 // fmla v17.4s, v28.4s, v20.4s
+	WORD $0x4e1405b4 // dup v20.4s, v13.s[2]
+	WORD $0x4e35ce87 // fmla v7.4s, v20.4s, v21.4s
+	WORD $0x4e2fce88 // fmla v8.4s, v20.4s, v15.4s
+	WORD $0x4e1c05b4 // dup v20.4s, v13.s[3]
+	WORD $0x4e37ce89 // fmla v9.4s, v20.4s, v23.4s
+	WORD $0x4e31ce8a // fmla v10.4s, v20.4s, v17.4s
+	WORD $0x3dc02114 // ldr q20, [x8, #128]
+	WORD $0x3dc02511 // ldr q17, [x8, #144]
+	WORD $0x4e34ce0b // fmla v11.4s, v16.4s, v20.4s
+	WORD $0x4e31cdcc // fmla v12.4s, v14.4s, v17.4s
 	ADD $144, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9
 	BGT block
-	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
-	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
-	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
-	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
-	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
-	WORD $0xbd0000c4 // str s4, [x6, #0]
+	WORD $0x4e29d4e7 // fadd v7.4s, v7.4s, v9.4s
+	WORD $0x4eabd4e7 // fsub v7.4s, v7.4s, v11.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4eacd508 // fsub v8.4s, v8.4s, v12.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x6e27d4e7 // faddp v7.4s, v7.4s, v7.4s
+	WORD $0x6e27d4e7 // faddp v7.4s, v7.4s, v7.4s
+	WORD $0xbd0000c7 // str s7, [x6, #0]
 	ADD R3, R2, R2
 	ADD $4, R6, R6
 	SUBS $1, R1, R1
@@ -23011,16 +23006,16 @@ TEXT ·stripQ4_KNeon(SB), NOSPLIT, $0-48
 	BEQ strip7
 strip0:
 	WORD $0x3dc000a0 // ldr q0, [x5, #0]
-	WORD $0x3dc19001 // ldr q1, [x0, #1600]
+	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
 	WORD $0x4e010001 // tbl v1.16b, {v0.16b}, v1.16b
-	WORD $0x3dc19402 // ldr q2, [x0, #1616]
+	WORD $0x3dc1a002 // ldr q2, [x0, #1664]
 	WORD $0x6ea24421 // ushl v1.4s, v1.4s, v2.4s
-	WORD $0x3dc19802 // ldr q2, [x0, #1632]
+	WORD $0x3dc1a402 // ldr q2, [x0, #1680]
 	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
 	WORD $0x4e1c0402 // dup v2.4s, v0.s[3]
-	WORD $0x3dc19c00 // ldr q0, [x0, #1648]
+	WORD $0x3dc1a800 // ldr q0, [x0, #1696]
 	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
-	WORD $0x3dc1a000 // ldr q0, [x0, #1664]
+	WORD $0x3dc1ac00 // ldr q0, [x0, #1712]
 	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
 	WORD $0x4ea21c21 // orr v1.16b, v1.16b, v2.16b
 	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
@@ -23102,16 +23097,16 @@ strip0:
 	RET
 strip1:
 	WORD $0x3dc000aa // ldr q10, [x5, #0]
-	WORD $0x3dc19000 // ldr q0, [x0, #1600]
+	WORD $0x3dc19c00 // ldr q0, [x0, #1648]
 	WORD $0x4e000140 // tbl v0.16b, {v10.16b}, v0.16b
-	WORD $0x3dc19409 // ldr q9, [x0, #1616]
+	WORD $0x3dc1a009 // ldr q9, [x0, #1664]
 	WORD $0x6ea94400 // ushl v0.4s, v0.4s, v9.4s
-	WORD $0x3dc19809 // ldr q9, [x0, #1632]
+	WORD $0x3dc1a409 // ldr q9, [x0, #1680]
 	WORD $0x4e291c00 // and v0.16b, v0.16b, v9.16b
 	WORD $0x4e1c0549 // dup v9.4s, v10.s[3]
-	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
+	WORD $0x3dc1a80a // ldr q10, [x0, #1696]
 	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
-	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
+	WORD $0x3dc1ac0a // ldr q10, [x0, #1712]
 	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
 	WORD $0x4ea91c00 // orr v0.16b, v0.16b, v9.16b
 	WORD $0x0f08a40a // sxtl v10.8h, v0.8b
@@ -23195,16 +23190,16 @@ strip1:
 	RET
 strip2:
 	WORD $0x3dc000a5 // ldr q5, [x5, #0]
-	WORD $0x3dc1900a // ldr q10, [x0, #1600]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x4e0a00aa // tbl v10.16b, {v5.16b}, v10.16b
-	WORD $0x3dc19401 // ldr q1, [x0, #1616]
+	WORD $0x3dc1a001 // ldr q1, [x0, #1664]
 	WORD $0x6ea1454a // ushl v10.4s, v10.4s, v1.4s
-	WORD $0x3dc19801 // ldr q1, [x0, #1632]
+	WORD $0x3dc1a401 // ldr q1, [x0, #1680]
 	WORD $0x4e211d4a // and v10.16b, v10.16b, v1.16b
 	WORD $0x4e1c04a1 // dup v1.4s, v5.s[3]
-	WORD $0x3dc19c05 // ldr q5, [x0, #1648]
+	WORD $0x3dc1a805 // ldr q5, [x0, #1696]
 	WORD $0x6ea54421 // ushl v1.4s, v1.4s, v5.4s
-	WORD $0x3dc1a005 // ldr q5, [x0, #1664]
+	WORD $0x3dc1ac05 // ldr q5, [x0, #1712]
 	WORD $0x4e251c21 // and v1.16b, v1.16b, v5.16b
 	WORD $0x4ea11d4a // orr v10.16b, v10.16b, v1.16b
 	WORD $0x0f08a545 // sxtl v5.8h, v10.8b
@@ -23286,16 +23281,16 @@ strip2:
 	RET
 strip3:
 	WORD $0x3dc000a8 // ldr q8, [x5, #0]
-	WORD $0x3dc19005 // ldr q5, [x0, #1600]
+	WORD $0x3dc19c05 // ldr q5, [x0, #1648]
 	WORD $0x4e050105 // tbl v5.16b, {v8.16b}, v5.16b
-	WORD $0x3dc19400 // ldr q0, [x0, #1616]
+	WORD $0x3dc1a000 // ldr q0, [x0, #1664]
 	WORD $0x6ea044a5 // ushl v5.4s, v5.4s, v0.4s
-	WORD $0x3dc19800 // ldr q0, [x0, #1632]
+	WORD $0x3dc1a400 // ldr q0, [x0, #1680]
 	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
 	WORD $0x4e1c0500 // dup v0.4s, v8.s[3]
-	WORD $0x3dc19c08 // ldr q8, [x0, #1648]
+	WORD $0x3dc1a808 // ldr q8, [x0, #1696]
 	WORD $0x6ea84400 // ushl v0.4s, v0.4s, v8.4s
-	WORD $0x3dc1a008 // ldr q8, [x0, #1664]
+	WORD $0x3dc1ac08 // ldr q8, [x0, #1712]
 	WORD $0x4e281c00 // and v0.16b, v0.16b, v8.16b
 	WORD $0x4ea01ca5 // orr v5.16b, v5.16b, v0.16b
 	WORD $0x0f08a4a8 // sxtl v8.8h, v5.8b
@@ -23379,16 +23374,16 @@ strip3:
 	RET
 strip4:
 	WORD $0x3dc000a6 // ldr q6, [x5, #0]
-	WORD $0x3dc19008 // ldr q8, [x0, #1600]
+	WORD $0x3dc19c08 // ldr q8, [x0, #1648]
 	WORD $0x4e0800c8 // tbl v8.16b, {v6.16b}, v8.16b
-	WORD $0x3dc1940a // ldr q10, [x0, #1616]
+	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
 	WORD $0x6eaa4508 // ushl v8.4s, v8.4s, v10.4s
-	WORD $0x3dc1980a // ldr q10, [x0, #1632]
+	WORD $0x3dc1a40a // ldr q10, [x0, #1680]
 	WORD $0x4e2a1d08 // and v8.16b, v8.16b, v10.16b
 	WORD $0x4e1c04ca // dup v10.4s, v6.s[3]
-	WORD $0x3dc19c06 // ldr q6, [x0, #1648]
+	WORD $0x3dc1a806 // ldr q6, [x0, #1696]
 	WORD $0x6ea6454a // ushl v10.4s, v10.4s, v6.4s
-	WORD $0x3dc1a006 // ldr q6, [x0, #1664]
+	WORD $0x3dc1ac06 // ldr q6, [x0, #1712]
 	WORD $0x4e261d4a // and v10.16b, v10.16b, v6.16b
 	WORD $0x4eaa1d08 // orr v8.16b, v8.16b, v10.16b
 	WORD $0x0f08a506 // sxtl v6.8h, v8.8b
@@ -23470,16 +23465,16 @@ strip4:
 	RET
 strip5:
 	WORD $0x3dc000a2 // ldr q2, [x5, #0]
-	WORD $0x3dc1900a // ldr q10, [x0, #1600]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x4e0a004a // tbl v10.16b, {v2.16b}, v10.16b
-	WORD $0x3dc19405 // ldr q5, [x0, #1616]
+	WORD $0x3dc1a005 // ldr q5, [x0, #1664]
 	WORD $0x6ea5454a // ushl v10.4s, v10.4s, v5.4s
-	WORD $0x3dc19805 // ldr q5, [x0, #1632]
+	WORD $0x3dc1a405 // ldr q5, [x0, #1680]
 	WORD $0x4e251d4a // and v10.16b, v10.16b, v5.16b
 	WORD $0x4e1c0445 // dup v5.4s, v2.s[3]
-	WORD $0x3dc19c02 // ldr q2, [x0, #1648]
+	WORD $0x3dc1a802 // ldr q2, [x0, #1696]
 	WORD $0x6ea244a5 // ushl v5.4s, v5.4s, v2.4s
-	WORD $0x3dc1a002 // ldr q2, [x0, #1664]
+	WORD $0x3dc1ac02 // ldr q2, [x0, #1712]
 	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
 	WORD $0x4ea51d4a // orr v10.16b, v10.16b, v5.16b
 	WORD $0x0f08a542 // sxtl v2.8h, v10.8b
@@ -23563,16 +23558,16 @@ strip5:
 	RET
 strip6:
 	WORD $0x3dc000a9 // ldr q9, [x5, #0]
-	WORD $0x3dc19005 // ldr q5, [x0, #1600]
+	WORD $0x3dc19c05 // ldr q5, [x0, #1648]
 	WORD $0x4e050125 // tbl v5.16b, {v9.16b}, v5.16b
-	WORD $0x3dc19403 // ldr q3, [x0, #1616]
+	WORD $0x3dc1a003 // ldr q3, [x0, #1664]
 	WORD $0x6ea344a5 // ushl v5.4s, v5.4s, v3.4s
-	WORD $0x3dc19803 // ldr q3, [x0, #1632]
+	WORD $0x3dc1a403 // ldr q3, [x0, #1680]
 	WORD $0x4e231ca5 // and v5.16b, v5.16b, v3.16b
 	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
-	WORD $0x3dc19c09 // ldr q9, [x0, #1648]
+	WORD $0x3dc1a809 // ldr q9, [x0, #1696]
 	WORD $0x6ea94463 // ushl v3.4s, v3.4s, v9.4s
-	WORD $0x3dc1a009 // ldr q9, [x0, #1664]
+	WORD $0x3dc1ac09 // ldr q9, [x0, #1712]
 	WORD $0x4e291c63 // and v3.16b, v3.16b, v9.16b
 	WORD $0x4ea31ca5 // orr v5.16b, v5.16b, v3.16b
 	WORD $0x0f08a4a9 // sxtl v9.8h, v5.8b
@@ -23654,16 +23649,16 @@ strip6:
 	RET
 strip7:
 	WORD $0x3dc000a1 // ldr q1, [x5, #0]
-	WORD $0x3dc19003 // ldr q3, [x0, #1600]
+	WORD $0x3dc19c03 // ldr q3, [x0, #1648]
 	WORD $0x4e030023 // tbl v3.16b, {v1.16b}, v3.16b
-	WORD $0x3dc19408 // ldr q8, [x0, #1616]
+	WORD $0x3dc1a008 // ldr q8, [x0, #1664]
 	WORD $0x6ea84463 // ushl v3.4s, v3.4s, v8.4s
-	WORD $0x3dc19808 // ldr q8, [x0, #1632]
+	WORD $0x3dc1a408 // ldr q8, [x0, #1680]
 	WORD $0x4e281c63 // and v3.16b, v3.16b, v8.16b
 	WORD $0x4e1c0428 // dup v8.4s, v1.s[3]
-	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
+	WORD $0x3dc1a801 // ldr q1, [x0, #1696]
 	WORD $0x6ea14508 // ushl v8.4s, v8.4s, v1.4s
-	WORD $0x3dc1a001 // ldr q1, [x0, #1664]
+	WORD $0x3dc1ac01 // ldr q1, [x0, #1712]
 	WORD $0x4e211d08 // and v8.16b, v8.16b, v1.16b
 	WORD $0x4ea81c63 // orr v3.16b, v3.16b, v8.16b
 	WORD $0x0f08a461 // sxtl v1.8h, v3.8b
@@ -23771,16 +23766,16 @@ row:
 	MOVD R4, R9
 block:
 	WORD $0x3dc000ea // ldr q10, [x7, #0]
-	WORD $0x3dc1900b // ldr q11, [x0, #1600]
+	WORD $0x3dc19c0b // ldr q11, [x0, #1648]
 	WORD $0x4e0b014b // tbl v11.16b, {v10.16b}, v11.16b
-	WORD $0x3dc1940c // ldr q12, [x0, #1616]
+	WORD $0x3dc1a00c // ldr q12, [x0, #1664]
 	WORD $0x6eac456b // ushl v11.4s, v11.4s, v12.4s
-	WORD $0x3dc1980c // ldr q12, [x0, #1632]
+	WORD $0x3dc1a40c // ldr q12, [x0, #1680]
 	WORD $0x4e2c1d6b // and v11.16b, v11.16b, v12.16b
 	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
-	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
+	WORD $0x3dc1a80a // ldr q10, [x0, #1696]
 	WORD $0x6eaa458c // ushl v12.4s, v12.4s, v10.4s
-	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
+	WORD $0x3dc1ac0a // ldr q10, [x0, #1712]
 	WORD $0x4e2a1d8c // and v12.16b, v12.16b, v10.16b
 	WORD $0x4eac1d6b // orr v11.16b, v11.16b, v12.16b
 	WORD $0x0f08a56a // sxtl v10.8h, v11.8b
@@ -24232,16 +24227,16 @@ TEXT ·stripQ5_KNeon(SB), NOSPLIT, $0-48
 	BEQ strip7
 strip0:
 	WORD $0x3dc000a0 // ldr q0, [x5, #0]
-	WORD $0x3dc19001 // ldr q1, [x0, #1600]
+	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
 	WORD $0x4e010001 // tbl v1.16b, {v0.16b}, v1.16b
-	WORD $0x3dc19402 // ldr q2, [x0, #1616]
+	WORD $0x3dc1a002 // ldr q2, [x0, #1664]
 	WORD $0x6ea24421 // ushl v1.4s, v1.4s, v2.4s
-	WORD $0x3dc19802 // ldr q2, [x0, #1632]
+	WORD $0x3dc1a402 // ldr q2, [x0, #1680]
 	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
 	WORD $0x4e1c0402 // dup v2.4s, v0.s[3]
-	WORD $0x3dc19c00 // ldr q0, [x0, #1648]
+	WORD $0x3dc1a800 // ldr q0, [x0, #1696]
 	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
-	WORD $0x3dc1a000 // ldr q0, [x0, #1664]
+	WORD $0x3dc1ac00 // ldr q0, [x0, #1712]
 	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
 	WORD $0x4ea21c21 // orr v1.16b, v1.16b, v2.16b
 	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
@@ -24332,16 +24327,16 @@ strip0:
 	RET
 strip1:
 	WORD $0x3dc000aa // ldr q10, [x5, #0]
-	WORD $0x3dc19006 // ldr q6, [x0, #1600]
+	WORD $0x3dc19c06 // ldr q6, [x0, #1648]
 	WORD $0x4e060146 // tbl v6.16b, {v10.16b}, v6.16b
-	WORD $0x3dc19409 // ldr q9, [x0, #1616]
+	WORD $0x3dc1a009 // ldr q9, [x0, #1664]
 	WORD $0x6ea944c6 // ushl v6.4s, v6.4s, v9.4s
-	WORD $0x3dc19809 // ldr q9, [x0, #1632]
+	WORD $0x3dc1a409 // ldr q9, [x0, #1680]
 	WORD $0x4e291cc6 // and v6.16b, v6.16b, v9.16b
 	WORD $0x4e1c0549 // dup v9.4s, v10.s[3]
-	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
+	WORD $0x3dc1a80a // ldr q10, [x0, #1696]
 	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
-	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
+	WORD $0x3dc1ac0a // ldr q10, [x0, #1712]
 	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
 	WORD $0x4ea91cc6 // orr v6.16b, v6.16b, v9.16b
 	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
@@ -24434,16 +24429,16 @@ strip1:
 	RET
 strip2:
 	WORD $0x3dc000a4 // ldr q4, [x5, #0]
-	WORD $0x3dc19002 // ldr q2, [x0, #1600]
+	WORD $0x3dc19c02 // ldr q2, [x0, #1648]
 	WORD $0x4e020082 // tbl v2.16b, {v4.16b}, v2.16b
-	WORD $0x3dc19400 // ldr q0, [x0, #1616]
+	WORD $0x3dc1a000 // ldr q0, [x0, #1664]
 	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
-	WORD $0x3dc19800 // ldr q0, [x0, #1632]
+	WORD $0x3dc1a400 // ldr q0, [x0, #1680]
 	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
 	WORD $0x4e1c0480 // dup v0.4s, v4.s[3]
-	WORD $0x3dc19c04 // ldr q4, [x0, #1648]
+	WORD $0x3dc1a804 // ldr q4, [x0, #1696]
 	WORD $0x6ea44400 // ushl v0.4s, v0.4s, v4.4s
-	WORD $0x3dc1a004 // ldr q4, [x0, #1664]
+	WORD $0x3dc1ac04 // ldr q4, [x0, #1712]
 	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
 	WORD $0x4ea01c42 // orr v2.16b, v2.16b, v0.16b
 	WORD $0x0f08a444 // sxtl v4.8h, v2.8b
@@ -24534,16 +24529,16 @@ strip2:
 	RET
 strip3:
 	WORD $0x3dc000a7 // ldr q7, [x5, #0]
-	WORD $0x3dc19009 // ldr q9, [x0, #1600]
+	WORD $0x3dc19c09 // ldr q9, [x0, #1648]
 	WORD $0x4e0900e9 // tbl v9.16b, {v7.16b}, v9.16b
-	WORD $0x3dc1940a // ldr q10, [x0, #1616]
+	WORD $0x3dc1a00a // ldr q10, [x0, #1664]
 	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
-	WORD $0x3dc1980a // ldr q10, [x0, #1632]
+	WORD $0x3dc1a40a // ldr q10, [x0, #1680]
 	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
 	WORD $0x4e1c04ea // dup v10.4s, v7.s[3]
-	WORD $0x3dc19c07 // ldr q7, [x0, #1648]
+	WORD $0x3dc1a807 // ldr q7, [x0, #1696]
 	WORD $0x6ea7454a // ushl v10.4s, v10.4s, v7.4s
-	WORD $0x3dc1a007 // ldr q7, [x0, #1664]
+	WORD $0x3dc1ac07 // ldr q7, [x0, #1712]
 	WORD $0x4e271d4a // and v10.16b, v10.16b, v7.16b
 	WORD $0x4eaa1d29 // orr v9.16b, v9.16b, v10.16b
 	WORD $0x0f08a527 // sxtl v7.8h, v9.8b
@@ -24636,16 +24631,16 @@ strip3:
 	RET
 strip4:
 	WORD $0x3dc000a1 // ldr q1, [x5, #0]
-	WORD $0x3dc19000 // ldr q0, [x0, #1600]
+	WORD $0x3dc19c00 // ldr q0, [x0, #1648]
 	WORD $0x4e000020 // tbl v0.16b, {v1.16b}, v0.16b
-	WORD $0x3dc19404 // ldr q4, [x0, #1616]
+	WORD $0x3dc1a004 // ldr q4, [x0, #1664]
 	WORD $0x6ea44400 // ushl v0.4s, v0.4s, v4.4s
-	WORD $0x3dc19804 // ldr q4, [x0, #1632]
+	WORD $0x3dc1a404 // ldr q4, [x0, #1680]
 	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
 	WORD $0x4e1c0424 // dup v4.4s, v1.s[3]
-	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
+	WORD $0x3dc1a801 // ldr q1, [x0, #1696]
 	WORD $0x6ea14484 // ushl v4.4s, v4.4s, v1.4s
-	WORD $0x3dc1a001 // ldr q1, [x0, #1664]
+	WORD $0x3dc1ac01 // ldr q1, [x0, #1712]
 	WORD $0x4e211c84 // and v4.16b, v4.16b, v1.16b
 	WORD $0x4ea41c00 // orr v0.16b, v0.16b, v4.16b
 	WORD $0x0f08a401 // sxtl v1.8h, v0.8b
@@ -24734,16 +24729,16 @@ strip4:
 	RET
 strip5:
 	WORD $0x3dc000a6 // ldr q6, [x5, #0]
-	WORD $0x3dc1900a // ldr q10, [x0, #1600]
+	WORD $0x3dc19c0a // ldr q10, [x0, #1648]
 	WORD $0x4e0a00ca // tbl v10.16b, {v6.16b}, v10.16b
-	WORD $0x3dc19407 // ldr q7, [x0, #1616]
+	WORD $0x3dc1a007 // ldr q7, [x0, #1664]
 	WORD $0x6ea7454a // ushl v10.4s, v10.4s, v7.4s
-	WORD $0x3dc19807 // ldr q7, [x0, #1632]
+	WORD $0x3dc1a407 // ldr q7, [x0, #1680]
 	WORD $0x4e271d4a // and v10.16b, v10.16b, v7.16b
 	WORD $0x4e1c04c7 // dup v7.4s, v6.s[3]
-	WORD $0x3dc19c06 // ldr q6, [x0, #1648]
+	WORD $0x3dc1a806 // ldr q6, [x0, #1696]
 	WORD $0x6ea644e7 // ushl v7.4s, v7.4s, v6.4s
-	WORD $0x3dc1a006 // ldr q6, [x0, #1664]
+	WORD $0x3dc1ac06 // ldr q6, [x0, #1712]
 	WORD $0x4e261ce7 // and v7.16b, v7.16b, v6.16b
 	WORD $0x4ea71d4a // orr v10.16b, v10.16b, v7.16b
 	WORD $0x0f08a546 // sxtl v6.8h, v10.8b
@@ -24836,16 +24831,16 @@ strip5:
 	RET
 strip6:
 	WORD $0x3dc000a2 // ldr q2, [x5, #0]
-	WORD $0x3dc19001 // ldr q1, [x0, #1600]
+	WORD $0x3dc19c01 // ldr q1, [x0, #1648]
 	WORD $0x4e010041 // tbl v1.16b, {v2.16b}, v1.16b
-	WORD $0x3dc19404 // ldr q4, [x0, #1616]
+	WORD $0x3dc1a004 // ldr q4, [x0, #1664]
 	WORD $0x6ea44421 // ushl v1.4s, v1.4s, v4.4s
-	WORD $0x3dc19804 // ldr q4, [x0, #1632]
+	WORD $0x3dc1a404 // ldr q4, [x0, #1680]
 	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
 	WORD $0x4e1c0444 // dup v4.4s, v2.s[3]
-	WORD $0x3dc19c02 // ldr q2, [x0, #1648]
+	WORD $0x3dc1a802 // ldr q2, [x0, #1696]
 	WORD $0x6ea24484 // ushl v4.4s, v4.4s, v2.4s
-	WORD $0x3dc1a002 // ldr q2, [x0, #1664]
+	WORD $0x3dc1ac02 // ldr q2, [x0, #1712]
 	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
 	WORD $0x4ea41c21 // orr v1.16b, v1.16b, v4.16b
 	WORD $0x0f08a422 // sxtl v2.8h, v1.8b
@@ -24936,16 +24931,16 @@ strip6:
 	RET
 strip7:
 	WORD $0x3dc000a9 // ldr q9, [x5, #0]
-	WORD $0x3dc19006 // ldr q6, [x0, #1600]
+	WORD $0x3dc19c06 // ldr q6, [x0, #1648]
 	WORD $0x4e060126 // tbl v6.16b, {v9.16b}, v6.16b
-	WORD $0x3dc19407 // ldr q7, [x0, #1616]
+	WORD $0x3dc1a007 // ldr q7, [x0, #1664]
 	WORD $0x6ea744c6 // ushl v6.4s, v6.4s, v7.4s
-	WORD $0x3dc19807 // ldr q7, [x0, #1632]
+	WORD $0x3dc1a407 // ldr q7, [x0, #1680]
 	WORD $0x4e271cc6 // and v6.16b, v6.16b, v7.16b
 	WORD $0x4e1c0527 // dup v7.4s, v9.s[3]
-	WORD $0x3dc19c09 // ldr q9, [x0, #1648]
+	WORD $0x3dc1a809 // ldr q9, [x0, #1696]
 	WORD $0x6ea944e7 // ushl v7.4s, v7.4s, v9.4s
-	WORD $0x3dc1a009 // ldr q9, [x0, #1664]
+	WORD $0x3dc1ac09 // ldr q9, [x0, #1712]
 	WORD $0x4e291ce7 // and v7.16b, v7.16b, v9.16b
 	WORD $0x4ea71cc6 // orr v6.16b, v6.16b, v7.16b
 	WORD $0x0f08a4c9 // sxtl v9.8h, v6.8b
@@ -25046,10 +25041,10 @@ TEXT ·dotQ6_KNeon(SB), NOSPLIT, $0-48
 	MOVD blocks+24(FP), R4
 	MOVD x+32(FP), R5
 	MOVD y+40(FP), R6
-	WORD $0x3dc1a400 // ldr q0, [x0, #1680]
-	WORD $0x3dc1a801 // ldr q1, [x0, #1696]
-	WORD $0x3dc1ac02 // ldr q2, [x0, #1712]
-	WORD $0x3dc1b003 // ldr q3, [x0, #1728]
+	WORD $0x3dc1b000 // ldr q0, [x0, #1728]
+	WORD $0x3dc1b401 // ldr q1, [x0, #1744]
+	WORD $0x3dc1b802 // ldr q2, [x0, #1760]
+	WORD $0x3dc1bc03 // ldr q3, [x0, #1776]
 row:
 	WORD $0x6f00e404 // movi v4.2d, #0
 	WORD $0x6f00e405 // movi v5.2d, #0
@@ -25088,7 +25083,7 @@ block:
 	WORD $0x3dc024f3 // ldr q19, [x7, #144]
 	WORD $0x4f245654 // shl v20.4s, v18.4s, #4
 	WORD $0x4f245675 // shl v21.4s, v19.4s, #4
-	WORD $0x3dc1b416 // ldr q22, [x0, #1744]
+	WORD $0x3dc1c016 // ldr q22, [x0, #1792]
 	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
 	WORD $0x4e361eb6 // and v22.16b, v21.16b, v22.16b
 	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
@@ -25098,7 +25093,7 @@ block:
 	WORD $0x3dc16810 // ldr q16, [x0, #1440]
 	WORD $0x4e301d4a // and v10.16b, v10.16b, v16.16b
 	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
-	WORD $0x3dc1b40f // ldr q15, [x0, #1744]
+	WORD $0x3dc1c00f // ldr q15, [x0, #1792]
 	WORD $0x4e2f1e52 // and v18.16b, v18.16b, v15.16b
 	WORD $0x4e2f1e6f // and v15.16b, v19.16b, v15.16b
 	WORD $0x4eb21d52 // orr v18.16b, v10.16b, v18.16b
@@ -25112,7 +25107,7 @@ block:
 	WORD $0x3dc024f7 // ldr q23, [x7, #144]
 	WORD $0x4f2256b8 // shl v24.4s, v21.4s, #2
 	WORD $0x4f2256f9 // shl v25.4s, v23.4s, #2
-	WORD $0x3dc1b41a // ldr q26, [x0, #1744]
+	WORD $0x3dc1c01a // ldr q26, [x0, #1792]
 	WORD $0x4e3a1f18 // and v24.16b, v24.16b, v26.16b
 	WORD $0x4e3a1f3a // and v26.16b, v25.16b, v26.16b
 	WORD $0x4eb81e38 // orr v24.16b, v17.16b, v24.16b
@@ -25124,7 +25119,7 @@ block:
 	WORD $0x4e331d53 // and v19.16b, v10.16b, v19.16b
 	WORD $0x6f3e06b5 // ushr v21.4s, v21.4s, #2
 	WORD $0x6f3e06f7 // ushr v23.4s, v23.4s, #2
-	WORD $0x3dc1b40a // ldr q10, [x0, #1744]
+	WORD $0x3dc1c00a // ldr q10, [x0, #1792]
 	WORD $0x4e2a1eb5 // and v21.16b, v21.16b, v10.16b
 	WORD $0x4e2a1eea // and v10.16b, v23.16b, v10.16b
 	WORD $0x4eb51e15 // orr v21.16b, v16.16b, v21.16b
@@ -25214,7 +25209,7 @@ block:
 	WORD $0x3dc02cf3 // ldr q19, [x7, #176]
 	WORD $0x4f24560f // shl v15.4s, v16.4s, #4
 	WORD $0x4f24567c // shl v28.4s, v19.4s, #4
-	WORD $0x3dc1b419 // ldr q25, [x0, #1744]
+	WORD $0x3dc1c019 // ldr q25, [x0, #1792]
 	WORD $0x4e391def // and v15.16b, v15.16b, v25.16b
 	WORD $0x4e391f99 // and v25.16b, v28.16b, v25.16b
 	WORD $0x4eaf1eef // orr v15.16b, v23.16b, v15.16b
@@ -25224,7 +25219,7 @@ block:
 	WORD $0x3dc16811 // ldr q17, [x0, #1440]
 	WORD $0x4e311ed6 // and v22.16b, v22.16b, v17.16b
 	WORD $0x4e311f71 // and v17.16b, v27.16b, v17.16b
-	WORD $0x3dc1b41b // ldr q27, [x0, #1744]
+	WORD $0x3dc1c01b // ldr q27, [x0, #1792]
 	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
 	WORD $0x4e3b1e7b // and v27.16b, v19.16b, v27.16b
 	WORD $0x4eb01ed0 // orr v16.16b, v22.16b, v16.16b
@@ -25314,7 +25309,7 @@ block:
 	WORD $0x3dc02cf6 // ldr q22, [x7, #176]
 	WORD $0x4f225751 // shl v17.4s, v26.4s, #2
 	WORD $0x4f2256d2 // shl v18.4s, v22.4s, #2
-	WORD $0x3dc1b40a // ldr q10, [x0, #1744]
+	WORD $0x3dc1c00a // ldr q10, [x0, #1792]
 	WORD $0x4e2a1e31 // and v17.16b, v17.16b, v10.16b
 	WORD $0x4e2a1e4a // and v10.16b, v18.16b, v10.16b
 	WORD $0x4eb11e71 // orr v17.16b, v19.16b, v17.16b
@@ -25326,7 +25321,7 @@ block:
 	WORD $0x4e371db7 // and v23.16b, v13.16b, v23.16b
 	WORD $0x6f3e075a // ushr v26.4s, v26.4s, #2
 	WORD $0x6f3e06d6 // ushr v22.4s, v22.4s, #2
-	WORD $0x3dc1b40d // ldr q13, [x0, #1744]
+	WORD $0x3dc1c00d // ldr q13, [x0, #1792]
 	WORD $0x4e2d1f5a // and v26.16b, v26.16b, v13.16b
 	WORD $0x4e2d1ecd // and v13.16b, v22.16b, v13.16b
 	WORD $0x4eba1d9a // orr v26.16b, v12.16b, v26.16b
@@ -25553,12 +25548,12 @@ strip0:
 	WORD $0x3dc024a0 // ldr q0, [x5, #144]
 	WORD $0x4f245484 // shl v4.4s, v4.4s, #4
 	WORD $0x4f245400 // shl v0.4s, v0.4s, #4
-	WORD $0x3dc1b405 // ldr q5, [x0, #1744]
+	WORD $0x3dc1c005 // ldr q5, [x0, #1792]
 	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
 	WORD $0x4e251c05 // and v5.16b, v0.16b, v5.16b
 	WORD $0x4ea41c24 // orr v4.16b, v1.16b, v4.16b
 	WORD $0x4ea51c45 // orr v5.16b, v2.16b, v5.16b
-	WORD $0x3dc1b802 // ldr q2, [x0, #1760]
+	WORD $0x3dc1c402 // ldr q2, [x0, #1808]
 	WORD $0x6e228484 // sub v4.16b, v4.16b, v2.16b
 	WORD $0x6e2284a2 // sub v2.16b, v5.16b, v2.16b
 	WORD $0x0f08a485 // sxtl v5.8h, v4.8b
@@ -25630,12 +25625,12 @@ strip1:
 	WORD $0x3dc024a9 // ldr q9, [x5, #144]
 	WORD $0x4f2254e7 // shl v7.4s, v7.4s, #2
 	WORD $0x4f225529 // shl v9.4s, v9.4s, #2
-	WORD $0x3dc1b403 // ldr q3, [x0, #1744]
+	WORD $0x3dc1c003 // ldr q3, [x0, #1792]
 	WORD $0x4e231ce7 // and v7.16b, v7.16b, v3.16b
 	WORD $0x4e231d23 // and v3.16b, v9.16b, v3.16b
 	WORD $0x4ea71c47 // orr v7.16b, v2.16b, v7.16b
 	WORD $0x4ea31d03 // orr v3.16b, v8.16b, v3.16b
-	WORD $0x3dc1b808 // ldr q8, [x0, #1760]
+	WORD $0x3dc1c408 // ldr q8, [x0, #1808]
 	WORD $0x6e2884e7 // sub v7.16b, v7.16b, v8.16b
 	WORD $0x6e288468 // sub v8.16b, v3.16b, v8.16b
 	WORD $0x0f08a4e3 // sxtl v3.8h, v7.8b
@@ -25707,12 +25702,12 @@ strip2:
 	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
 	WORD $0x3dc020a0 // ldr q0, [x5, #128]
 	WORD $0x3dc024a1 // ldr q1, [x5, #144]
-	WORD $0x3dc1b406 // ldr q6, [x0, #1744]
+	WORD $0x3dc1c006 // ldr q6, [x0, #1792]
 	WORD $0x4e261c00 // and v0.16b, v0.16b, v6.16b
 	WORD $0x4e261c26 // and v6.16b, v1.16b, v6.16b
 	WORD $0x4ea01d00 // orr v0.16b, v8.16b, v0.16b
 	WORD $0x4ea61c86 // orr v6.16b, v4.16b, v6.16b
-	WORD $0x3dc1b804 // ldr q4, [x0, #1760]
+	WORD $0x3dc1c404 // ldr q4, [x0, #1808]
 	WORD $0x6e248400 // sub v0.16b, v0.16b, v4.16b
 	WORD $0x6e2484c4 // sub v4.16b, v6.16b, v4.16b
 	WORD $0x0f08a406 // sxtl v6.8h, v0.8b
@@ -25786,12 +25781,12 @@ strip3:
 	WORD $0x3dc024a2 // ldr q2, [x5, #144]
 	WORD $0x6f3e0529 // ushr v9.4s, v9.4s, #2
 	WORD $0x6f3e0442 // ushr v2.4s, v2.4s, #2
-	WORD $0x3dc1b405 // ldr q5, [x0, #1744]
+	WORD $0x3dc1c005 // ldr q5, [x0, #1792]
 	WORD $0x4e251d29 // and v9.16b, v9.16b, v5.16b
 	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
 	WORD $0x4ea91c89 // orr v9.16b, v4.16b, v9.16b
 	WORD $0x4ea51ce5 // orr v5.16b, v7.16b, v5.16b
-	WORD $0x3dc1b807 // ldr q7, [x0, #1760]
+	WORD $0x3dc1c407 // ldr q7, [x0, #1808]
 	WORD $0x6e278529 // sub v9.16b, v9.16b, v7.16b
 	WORD $0x6e2784a7 // sub v7.16b, v5.16b, v7.16b
 	WORD $0x0f08a525 // sxtl v5.8h, v9.8b
@@ -25863,12 +25858,12 @@ strip4:
 	WORD $0x3dc02ca8 // ldr q8, [x5, #176]
 	WORD $0x4f2454c6 // shl v6.4s, v6.4s, #4
 	WORD $0x4f245508 // shl v8.4s, v8.4s, #4
-	WORD $0x3dc1b403 // ldr q3, [x0, #1744]
+	WORD $0x3dc1c003 // ldr q3, [x0, #1792]
 	WORD $0x4e231cc6 // and v6.16b, v6.16b, v3.16b
 	WORD $0x4e231d03 // and v3.16b, v8.16b, v3.16b
 	WORD $0x4ea61ce6 // orr v6.16b, v7.16b, v6.16b
 	WORD $0x4ea31c03 // orr v3.16b, v0.16b, v3.16b
-	WORD $0x3dc1b800 // ldr q0, [x0, #1760]
+	WORD $0x3dc1c400 // ldr q0, [x0, #1808]
 	WORD $0x6e2084c6 // sub v6.16b, v6.16b, v0.16b
 	WORD $0x6e208460 // sub v0.16b, v3.16b, v0.16b
 	WORD $0x0f08a4c3 // sxtl v3.8h, v6.8b
@@ -25940,12 +25935,12 @@ strip5:
 	WORD $0x3dc02ca4 // ldr q4, [x5, #176]
 	WORD $0x4f2254a5 // shl v5.4s, v5.4s, #2
 	WORD $0x4f225484 // shl v4.4s, v4.4s, #2
-	WORD $0x3dc1b401 // ldr q1, [x0, #1744]
+	WORD $0x3dc1c001 // ldr q1, [x0, #1792]
 	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
 	WORD $0x4e211c81 // and v1.16b, v4.16b, v1.16b
 	WORD $0x4ea51c05 // orr v5.16b, v0.16b, v5.16b
 	WORD $0x4ea11d21 // orr v1.16b, v9.16b, v1.16b
-	WORD $0x3dc1b809 // ldr q9, [x0, #1760]
+	WORD $0x3dc1c409 // ldr q9, [x0, #1808]
 	WORD $0x6e2984a5 // sub v5.16b, v5.16b, v9.16b
 	WORD $0x6e298429 // sub v9.16b, v1.16b, v9.16b
 	WORD $0x0f08a4a1 // sxtl v1.8h, v5.8b
@@ -26017,12 +26012,12 @@ strip6:
 	WORD $0x4e261c66 // and v6.16b, v3.16b, v6.16b
 	WORD $0x3dc028a3 // ldr q3, [x5, #160]
 	WORD $0x3dc02ca7 // ldr q7, [x5, #176]
-	WORD $0x3dc1b402 // ldr q2, [x0, #1744]
+	WORD $0x3dc1c002 // ldr q2, [x0, #1792]
 	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
 	WORD $0x4e221ce2 // and v2.16b, v7.16b, v2.16b
 	WORD $0x4ea31d03 // orr v3.16b, v8.16b, v3.16b
 	WORD $0x4ea21cc2 // orr v2.16b, v6.16b, v2.16b
-	WORD $0x3dc1b806 // ldr q6, [x0, #1760]
+	WORD $0x3dc1c406 // ldr q6, [x0, #1808]
 	WORD $0x6e268463 // sub v3.16b, v3.16b, v6.16b
 	WORD $0x6e268446 // sub v6.16b, v2.16b, v6.16b
 	WORD $0x0f08a462 // sxtl v2.8h, v3.8b
@@ -26096,12 +26091,12 @@ strip7:
 	WORD $0x3dc02ca0 // ldr q0, [x5, #176]
 	WORD $0x6f3e0421 // ushr v1.4s, v1.4s, #2
 	WORD $0x6f3e0400 // ushr v0.4s, v0.4s, #2
-	WORD $0x3dc1b409 // ldr q9, [x0, #1744]
+	WORD $0x3dc1c009 // ldr q9, [x0, #1792]
 	WORD $0x4e291c21 // and v1.16b, v1.16b, v9.16b
 	WORD $0x4e291c09 // and v9.16b, v0.16b, v9.16b
 	WORD $0x4ea11c81 // orr v1.16b, v4.16b, v1.16b
 	WORD $0x4ea91ca9 // orr v9.16b, v5.16b, v9.16b
-	WORD $0x3dc1b805 // ldr q5, [x0, #1760]
+	WORD $0x3dc1c405 // ldr q5, [x0, #1808]
 	WORD $0x6e258421 // sub v1.16b, v1.16b, v5.16b
 	WORD $0x6e258525 // sub v5.16b, v9.16b, v5.16b
 	WORD $0x0f08a429 // sxtl v9.8h, v1.8b
@@ -26410,48 +26405,60 @@ DATA ·neonConsts+1584(SB)/4, $0x02020202
 DATA ·neonConsts+1588(SB)/4, $0x02020202
 DATA ·neonConsts+1592(SB)/4, $0x03030303
 DATA ·neonConsts+1596(SB)/4, $0x03030303
-DATA ·neonConsts+1600(SB)/4, $0x07060504
-DATA ·neonConsts+1604(SB)/4, $0x07060504
-DATA ·neonConsts+1608(SB)/4, $0x0b0a0908
-DATA ·neonConsts+1612(SB)/4, $0x0b0a0908
-DATA ·neonConsts+1616(SB)/4, $0x00000000
-DATA ·neonConsts+1620(SB)/4, $0xfffffffe
-DATA ·neonConsts+1624(SB)/4, $0x00000000
-DATA ·neonConsts+1628(SB)/4, $0xfffffffe
-DATA ·neonConsts+1632(SB)/4, $0x3f3f3f3f
-DATA ·neonConsts+1636(SB)/4, $0x30303030
-DATA ·neonConsts+1640(SB)/4, $0x3f3f3f3f
-DATA ·neonConsts+1644(SB)/4, $0x30303030
-DATA ·neonConsts+1648(SB)/4, $0x00000000
-DATA ·neonConsts+1652(SB)/4, $0x00000000
-DATA ·neonConsts+1656(SB)/4, $0x00000000
-DATA ·neonConsts+1660(SB)/4, $0xfffffffc
+DATA ·neonConsts+1600(SB)/4, $0x000000f0
+DATA ·neonConsts+1604(SB)/4, $0x000000f0
+DATA ·neonConsts+1608(SB)/4, $0x000000f0
+DATA ·neonConsts+1612(SB)/4, $0x000000f0
+DATA ·neonConsts+1616(SB)/4, $0x0000f000
+DATA ·neonConsts+1620(SB)/4, $0x0000f000
+DATA ·neonConsts+1624(SB)/4, $0x0000f000
+DATA ·neonConsts+1628(SB)/4, $0x0000f000
+DATA ·neonConsts+1632(SB)/4, $0x00f00000
+DATA ·neonConsts+1636(SB)/4, $0x00f00000
+DATA ·neonConsts+1640(SB)/4, $0x00f00000
+DATA ·neonConsts+1644(SB)/4, $0x00f00000
+DATA ·neonConsts+1648(SB)/4, $0x07060504
+DATA ·neonConsts+1652(SB)/4, $0x07060504
+DATA ·neonConsts+1656(SB)/4, $0x0b0a0908
+DATA ·neonConsts+1660(SB)/4, $0x0b0a0908
 DATA ·neonConsts+1664(SB)/4, $0x00000000
-DATA ·neonConsts+1668(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1668(SB)/4, $0xfffffffe
 DATA ·neonConsts+1672(SB)/4, $0x00000000
-DATA ·neonConsts+1676(SB)/4, $0x0f0f0f0f
-DATA ·neonConsts+1680(SB)/4, $0x0000003f
-DATA ·neonConsts+1684(SB)/4, $0x0000003f
-DATA ·neonConsts+1688(SB)/4, $0x0000003f
-DATA ·neonConsts+1692(SB)/4, $0x0000003f
-DATA ·neonConsts+1696(SB)/4, $0x00003f00
-DATA ·neonConsts+1700(SB)/4, $0x00003f00
-DATA ·neonConsts+1704(SB)/4, $0x00003f00
-DATA ·neonConsts+1708(SB)/4, $0x00003f00
-DATA ·neonConsts+1712(SB)/4, $0x003f0000
-DATA ·neonConsts+1716(SB)/4, $0x003f0000
-DATA ·neonConsts+1720(SB)/4, $0x003f0000
-DATA ·neonConsts+1724(SB)/4, $0x003f0000
-DATA ·neonConsts+1728(SB)/4, $0x3f000000
-DATA ·neonConsts+1732(SB)/4, $0x3f000000
-DATA ·neonConsts+1736(SB)/4, $0x3f000000
-DATA ·neonConsts+1740(SB)/4, $0x3f000000
-DATA ·neonConsts+1744(SB)/4, $0x30303030
-DATA ·neonConsts+1748(SB)/4, $0x30303030
-DATA ·neonConsts+1752(SB)/4, $0x30303030
-DATA ·neonConsts+1756(SB)/4, $0x30303030
-DATA ·neonConsts+1760(SB)/4, $0x20202020
-DATA ·neonConsts+1764(SB)/4, $0x20202020
-DATA ·neonConsts+1768(SB)/4, $0x20202020
-DATA ·neonConsts+1772(SB)/4, $0x20202020
-GLOBL ·neonConsts(SB), RODATA|NOPTR, $1776
+DATA ·neonConsts+1676(SB)/4, $0xfffffffe
+DATA ·neonConsts+1680(SB)/4, $0x3f3f3f3f
+DATA ·neonConsts+1684(SB)/4, $0x30303030
+DATA ·neonConsts+1688(SB)/4, $0x3f3f3f3f
+DATA ·neonConsts+1692(SB)/4, $0x30303030
+DATA ·neonConsts+1696(SB)/4, $0x00000000
+DATA ·neonConsts+1700(SB)/4, $0x00000000
+DATA ·neonConsts+1704(SB)/4, $0x00000000
+DATA ·neonConsts+1708(SB)/4, $0xfffffffc
+DATA ·neonConsts+1712(SB)/4, $0x00000000
+DATA ·neonConsts+1716(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1720(SB)/4, $0x00000000
+DATA ·neonConsts+1724(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+1728(SB)/4, $0x0000003f
+DATA ·neonConsts+1732(SB)/4, $0x0000003f
+DATA ·neonConsts+1736(SB)/4, $0x0000003f
+DATA ·neonConsts+1740(SB)/4, $0x0000003f
+DATA ·neonConsts+1744(SB)/4, $0x00003f00
+DATA ·neonConsts+1748(SB)/4, $0x00003f00
+DATA ·neonConsts+1752(SB)/4, $0x00003f00
+DATA ·neonConsts+1756(SB)/4, $0x00003f00
+DATA ·neonConsts+1760(SB)/4, $0x003f0000
+DATA ·neonConsts+1764(SB)/4, $0x003f0000
+DATA ·neonConsts+1768(SB)/4, $0x003f0000
+DATA ·neonConsts+1772(SB)/4, $0x003f0000
+DATA ·neonConsts+1776(SB)/4, $0x3f000000
+DATA ·neonConsts+1780(SB)/4, $0x3f000000
+DATA ·neonConsts+1784(SB)/4, $0x3f000000
+DATA ·neonConsts+1788(SB)/4, $0x3f000000
+DATA ·neonConsts+1792(SB)/4, $0x30303030
+DATA ·neonConsts+1796(SB)/4, $0x30303030
+DATA ·neonConsts+1800(SB)/4, $0x30303030
+DATA ·neonConsts+1804(SB)/4, $0x30303030
+DATA ·neonConsts+1808(SB)/4, $0x20202020
+DATA ·neonConsts+1812(SB)/4, $0x20202020
+DATA ·neonConsts+1816(SB)/4, $0x20202020
+DATA ·neonConsts+1820(SB)/4, $0x20202020
+GLOBL ·neonConsts(SB), RODATA|NOPTR, $1824

@@ -44,6 +44,7 @@ type BlockType[R any] struct {
 	// Integers returns a strip as bytes.
 	Integers func(b Blocks[R], strip int) Row[R]
 	Masks    []uint32 // what Integers passes to AndBits
+	Nibbles  bool     // odd strips are the upper four bits of the bytes of the even strips before them
 	// Values returns the values of a block in order, without the scale.
 	Values func(b Blocks[R]) []Row[R]
 	// Scales reads the scales of a block; nil if there are none.
@@ -94,7 +95,7 @@ func strips[R any]() []BlockType[R] {
 		{Name: "Q5_1", Bytes: 24, Strips: 1, Bits: 5, Masks: []uint32{low}, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] {
 			return b.Or(b.AndBits(low, b.Nibbles(8)), b.SpreadBits(4, 16))
 		}},
-		{Name: "Q4_K", Bytes: 144, Strips: 8, Apart: 1, Bits: 4, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
+		{Name: "Q4_K", Bytes: 144, Strips: 8, Apart: 1, Bits: 4, Nibbles: true, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
 			return b.ShiftRight(4*(j%2), b.Bytes(16+j/2*32))
 		}},
 		{Name: "Q5_K", Bytes: 176, Strips: 8, Apart: 1, Bits: 5, Masks: []uint32{low}, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
@@ -154,6 +155,7 @@ func times[R any](b Blocks[R], x, y Row[R]) {
 // Sums contains the partial sums of a row's inner product with x.
 type Sums[R any] struct {
 	masks [4]Row[R] // for each byte of a lane
+	upper [3]Row[R] // the same for the upper four bits
 	total [2]Row[R] // of the products, alternately
 	low   Row[R]    // of the products of the minima
 }
@@ -164,6 +166,11 @@ func (t BlockType[R]) NewSums(b Blocks[R]) *Sums[R] {
 	if t.Integers != nil {
 		for k := range s.masks {
 			s.masks[k] = b.Mask((1<<t.Bits - 1) << (8 * k))
+		}
+	}
+	if t.Nibbles {
+		for k := range s.upper {
+			s.upper[k] = b.Mask(0xf0 << (8 * k))
 		}
 	}
 	return s
@@ -186,8 +193,8 @@ func (s *Sums[R]) Result(b Blocks[R]) Row[R] {
 
 // Dot adds the products of a block with x. If a type's values are in order, so are those of x. Otherwise a strip of x has five rows. The
 // first four are multiplied by the bytes of the lanes, which are not shifted within a lane; instead, row b is divided by 256 to the power
-// of b. The fifth is the initial value of the sums: −Offset times the sum of the four. For a type with minima, it is multiplied by these:
-// it is the sum of the four, or in the first of eight strips the sums of all eight.
+// of b, and by the 16 of part. The fifth is the initial value of the sums: −Offset times the sum of the four. For a type with minima, it
+// is multiplied by these: it is the sum of the four, or in the first of eight strips the sums of all eight.
 //
 // Strips are multiplied in pairs, each step for both strips before the next step, and the integers of a pair are read before the products
 // of the pair before it. Otherwise the chain of one strip's products would fill the processor's queue of unfinished instructions.
@@ -250,9 +257,24 @@ func (t BlockType[R]) read(b Blocks[R], strips []int) (r []Row[R]) {
 	}
 	b = once[R]{b, map[int]Row[R]{}}
 	for _, j := range strips {
+		if t.Nibbles {
+			j &^= 1 // part picks the four bits
+		}
 		r = append(r, t.Integers(b, j))
 	}
 	return r
+}
+
+// part returns the integers in byte k of the lanes, times 256 to the power of k. The upper four bits are not shifted down, which would
+// take one more instruction, and so are larger by a factor of 16. In the last byte they would be negative.
+func (t BlockType[R]) part(b Blocks[R], s *Sums[R], strip, k int, lanes Row[R]) Row[R] {
+	if t.Nibbles && strip%2 == 1 {
+		if k == 3 {
+			return b.ShiftRight(28, lanes)
+		}
+		return b.And(s.upper[k], lanes)
+	}
+	return b.And(s.masks[k], lanes)
 }
 
 // sums returns each strip's products with x, without the scales.
@@ -277,9 +299,9 @@ func (t BlockType[R]) sums(b Blocks[R], s *Sums[R], strips []int, integers []Row
 			sums[n] = b.X(StripRows*j + 4)
 		}
 	}
-	for k, mask := range s.masks {
+	for k := range s.masks {
 		for n, j := range strips {
-			add(n, StripRows*j+k, b.Floats(b.And(mask, integers[n])))
+			add(n, StripRows*j+k, b.Floats(t.part(b, s, j, k, integers[n])))
 		}
 	}
 	return sums
