@@ -80,7 +80,7 @@ func (in *initializer) zeros() (m *Model, err error) {
 		n := tensor.Shape(shape).TotalSize()
 		switch {
 		case as.Block() > 1:
-			p, e := ag.NewQuantized(name, as, make([]byte, as.Bytes(n)), shape[0], shape[1])
+			p, e := ag.NewQuantized(name, as, kernel.Make[byte](as.Bytes(n)), shape[0], shape[1])
 			err = errors.Join(err, e)
 			return p
 		case drawn == nil || !isMatrix(name, shape):

@@ -109,7 +109,7 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 		}
 		return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
 	}
-	blocks, at := make([]byte, as.Bytes(x.Size())), 0
+	blocks, at := kernel.Make[byte](as.Bytes(x.Size())), 0
 	finite := true
 	err := x.Pieces(func(v []float32) {
 		finite = finite && kernel.AllFinite(v)
