@@ -59,7 +59,7 @@ func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 func (conv1d[T]) CarrySize(in [][]int) int { return in[convW][0] * (in[convW][2] - 1) }
 
 func (o conv1d[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
-	return kernel.DeviceSizes{ConvTaps: in[convW][2], Activation: o.act}
+	return kernel.DeviceSizes{Rows: in[convX][0], Channels: in[convW][0], ConvTaps: in[convW][2], Activation: o.act}
 }
 
 func (o conv1d[T]) kernel(c *Call[T]) (kernel.Conv[T], kernel.Mat[T]) {

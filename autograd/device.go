@@ -113,6 +113,35 @@ func (g *Graph) DeviceFault(d kernel.Device) error {
 	return nil
 }
 
+// kernelScratch returns the maximum number of elements that kernels on the graph's device need besides their operands.
+func (g *Graph) kernelScratch() int {
+	n := 0
+	for _, r := range g.records {
+		n = max(n, g.device.Scratch(r.exec.deviceSizes(r.shapes)))
+	}
+	return n
+}
+
+// deviceInputs returns the number of elements of the inputs and of the losses and hits, which a device has in its memory.
+func (g *Graph) deviceInputs() int {
+	n := 2 * g.opts.Rows
+	for _, v := range g.inputs {
+		if v.buf != nil {
+			n += size(v.shape)
+		}
+	}
+	return n
+}
+
+// reserve makes sure that the device has that memory before anything runs.
+func (g *Graph) reserve() error {
+	defer g.lock()()
+	if err := g.device.Reserve(g.kernelScratch()); err != nil {
+		return fmt.Errorf("autograd: %s: scratch memory of the kernels: %w", g.device.Name(), err)
+	}
+	return nil
+}
+
 // OnDevice reports whether the graph runs on a device.
 func (g *Graph) OnDevice() bool { return g.device != nil }
 
@@ -153,7 +182,10 @@ func (g *Graph) bindDevice() error {
 	if d.hits, err = d.make(g.opts.Rows); err != nil {
 		return err
 	}
-	return g.bindCarries()
+	if err := g.bindCarries(); err != nil {
+		return err
+	}
+	return g.reserve()
 }
 
 // bindCarries allocates the states of all recurrent ops on the device, one after the other.

@@ -267,6 +267,57 @@ func TestDeviceErrors(t *testing.T) {
 	}
 }
 
+// The estimate of a graph, together with the values and gradients of its parameters, is exactly the memory that it uses on
+// a device, including the scratch memory of kernels.
+func TestDeviceEstimate(t *testing.T) {
+	for name, m := range segmentedModels() {
+		if name == "noise" {
+			continue // it also uses temporary memory, which a device allocates as needed
+		}
+		for _, o := range []ag.Options{{Rows: 20, Device: true}, {Rows: 7, Segments: true, Device: true}} {
+			device := func(limit int) {
+				d := devicetest.Use(t)
+				d.Needs = func(s kernel.DeviceSizes) int {
+					return s.Rows * s.Channels * max(s.ScanStates, s.SSDStates*s.SSDHead*s.SSDGroups)
+				}
+				d.SetLimit(limit)
+			}
+			graph := func() (g *ag.Graph, loss ag.Var, params int) {
+				g = ag.NewGraph(o)
+				var vars []ag.Var
+				for i, shape := range m.shapes {
+					p := param(t, "p", uint64(i), shape...)
+					vars, params = append(vars, g.Param(p)), params+2*p.Size()
+				}
+				return g, m.build(g, vars), params
+			}
+			run := func() error {
+				g, loss, _ := graph()
+				p, err := g.Compile(loss)
+				if err == nil {
+					_, err = p.Step(context.Background(), ag.Step{Batch: batch(15), Scale: 1})
+				}
+				return err
+			}
+			device(0)
+			g, loss, params := graph()
+			bytes, err := g.Estimate(loss)
+			if err != nil {
+				t.Fatal(err)
+			}
+			need := int(bytes/4) + params
+			device(need)
+			if err := run(); err != nil {
+				t.Errorf("%s %+v: with the estimated memory: %v", name, o, err)
+			}
+			device(need - 1)
+			if !errors.Is(run(), kernel.ErrDeviceMemory) {
+				t.Errorf("%s %+v: with one element less there is no error", name, o)
+			}
+		}
+	}
+}
+
 // Ready reports each parameter once, after the host has its gradient.
 func TestDeviceReady(t *testing.T) {
 	devicetest.Use(t)

@@ -98,8 +98,8 @@ func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
 	return p, err
 }
 
-// Estimate returns the bytes that a program for loss needs in addition to the parameters and the kernels' own scratch
-// memory, without allocating them. The graph cannot be compiled afterwards.
+// Estimate returns the bytes that a program for loss needs in addition to the parameters, without allocating them. They
+// include the scratch memory of kernels on a device, but not that of the CPU's. The graph cannot be compiled afterwards.
 func (g *Graph) Estimate(loss Var) (int64, error) {
 	building.Lock()
 	defer building.Unlock()
@@ -394,16 +394,20 @@ func (p *Program) Params() []*Param {
 	return out
 }
 
-// Bytes returns the memory of activations, their gradients, and the state for the backward pass, without parameters.
+// Bytes returns the memory of activations, their gradients, the state for the backward pass, and the scratch memory of
+// kernels on a device, without parameters.
 func (p *Program) Bytes() int64 { return p.g.bytes() }
 
 func (g *Graph) bytes() int64 {
 	n := g.slab + g.scratch()
 	for _, c := range g.carries() {
 		n += 2 * c.in.Shape().TotalSize()
-		if c.dIn != nil {
-			n += 2 * c.dIn.Shape().TotalSize()
+		if c.dIn != nil || g.device != nil {
+			n += 2 * c.in.Shape().TotalSize()
 		}
+	}
+	if g.device != nil {
+		n += g.kernelScratch() + g.deviceInputs()
 	}
 	return int64(n) * int64(g.dtype().Size())
 }

@@ -70,7 +70,7 @@ func (selectiveScan[T]) StateSize(in [][]int) int {
 func (selectiveScan[T]) CarrySize(in [][]int) int { return in[scanALog][0] * in[scanALog][1] }
 
 func (selectiveScan[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
-	return kernel.DeviceSizes{ScanStates: in[scanALog][1]}
+	return kernel.DeviceSizes{Rows: in[scanU][0], Channels: in[scanALog][0], ScanStates: in[scanALog][1]}
 }
 
 func (selectiveScan[T]) kernel(c *Call[T]) *kernel.Scan[T] {

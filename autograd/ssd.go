@@ -88,7 +88,8 @@ func (o ssd[T]) StateSize(in [][]int) int {
 func (o ssd[T]) CarrySize(in [][]int) int { return o.channels(in) * o.state }
 
 func (o ssd[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
-	return kernel.DeviceSizes{SSDStates: o.state, SSDHead: o.channels(in) / in[ssdALog][0]}
+	d := o.channels(in)
+	return kernel.DeviceSizes{Rows: in[ssdXBC][0], Channels: d, SSDStates: o.state, SSDHead: d / in[ssdALog][0], SSDGroups: o.groups}
 }
 
 // Work counts the products for chunks of the maximum length, and within a chunk each pair of rows i ≥ j once.

@@ -16,10 +16,13 @@ import (
 // Device is a kernel.Device for tests.
 type Device struct {
 	memory
-	queue []func()
-	temps [][]float32
+	queue   []func()
+	temps   [][]float32
+	scratch []float32
 	// Refuses, if not nil, returns the result of Supports.
 	Refuses func(kernel.DeviceSizes) error
+	// Needs, if not nil, returns the result of Scratch.
+	Needs func(kernel.DeviceSizes) int
 	// Fails is the error that the next Run returns.
 	Fails error
 	// Dispatches counts the operations that have been computed, and Copied the elements copied from or to the host.
@@ -48,6 +51,22 @@ func (d *Device) Supports(s kernel.DeviceSizes) error {
 		return nil
 	}
 	return d.Refuses(s)
+}
+
+// Scratch returns the result of Needs.
+func (d *Device) Scratch(s kernel.DeviceSizes) int {
+	if d.Needs == nil {
+		return 0
+	}
+	return d.Needs(s)
+}
+
+// Reserve allocates n elements.
+func (d *Device) Reserve(n int) (err error) {
+	if n > len(d.scratch) {
+		d.scratch, err = d.Make(n)
+	}
+	return err
 }
 
 // do records f.

@@ -17,8 +17,8 @@ import "errors"
 //
 // # Recording
 //
-// All methods except Make, Free, Holds, and Supports are called from one goroutine at a time; those four may be called
-// at any time from any goroutine. A method that computes only records: the device may start immediately, but must
+// All methods except Make, Free, Holds, Supports, and Scratch are called from one goroutine at a time; those five may be
+// called at any time from any goroutine. A method that computes only records: the device may start immediately, but must
 // behave as if all recorded work, Upload included, ran one call after another, in order. Slices of ints and structs
 // passed to a method are read before it returns; arrays on the device are read when the work runs. Matrices that a
 // method reads do not overlap those it writes, unless its comment allows it.
@@ -36,6 +36,11 @@ type Device interface {
 	Name() string
 	// Supports returns the reason why the device cannot run an op of these sizes, or nil if it can.
 	Supports(s DeviceSizes) error
+	// Scratch returns the maximum number of elements that the kernels of an op of these sizes need in addition to their
+	// operands.
+	Scratch(s DeviceSizes) int
+	// Reserve makes sure that kernels have n elements of scratch memory. The error is like that of Make.
+	Reserve(n int) error
 
 	// Make returns an array of n elements, aligned to 256 bytes and zeroed. If there is not enough memory, the error
 	// wraps ErrDeviceMemory and reports how much was requested and how much is available.
@@ -136,10 +141,11 @@ type Device interface {
 
 // DeviceSizes describes what an op requires of a device. A zero field means that the op does not use it.
 type DeviceSizes struct {
-	ScanStates         int        // n of a Scan
-	ConvTaps           int        // k of a Conv
-	Activation         Activation // of a Conv
-	SSDStates, SSDHead int        // n and p of an SSD
+	Rows, Channels                int        // of the result
+	ScanStates                    int        // n of a Scan
+	ConvTaps                      int        // k of a Conv
+	Activation                    Activation // of a Conv
+	SSDStates, SSDHead, SSDGroups int        // n, p and g of an SSD
 }
 
 // DeviceProduct is the product c = alpha·op(a)·op(b) + alpha2·op(a2)·op(b2) + bias, either set or added to c. op

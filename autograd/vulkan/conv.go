@@ -8,6 +8,11 @@ const maxTaps = 16
 // convBlock is the number of rows per thread in conv_grad.comp.
 const convBlock = 32
 
+// convScratch returns the size of the partial gradients of the weights and the bias.
+func convScratch(rows, channels, taps int) int {
+	return ceilDiv(rows, convBlock) * channels * (taps + 1)
+}
+
 // Conv implements [kernel.Device].
 func (d *Device) Conv(conv kernel.Conv[float32], y, x kernel.Mat[float32], first []int, carry []float32) {
 	c := d.convCall("conv", conv)
@@ -56,7 +61,7 @@ func (d *Device) ConvGrad(conv kernel.Conv[float32], g kernel.ConvGrad[float32],
 	channels, blocks := x.Cols, ceilDiv(x.Rows, convBlock)
 	var part []float32
 	if g.W != nil || g.Bias != nil {
-		part = d.scratchFor(blocks * channels * (conv.K + 1))
+		part = d.scratchFor(convScratch(x.Rows, channels, conv.K))
 	}
 	c := d.convCall("conv_grad", conv)
 	c.update(g.X)

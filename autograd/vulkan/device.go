@@ -101,3 +101,18 @@ func (d *Device) Supports(s kernel.DeviceSizes) error {
 	}
 	return nil
 }
+
+// Scratch implements [kernel.Device].
+func (d *Device) Scratch(s kernel.DeviceSizes) int {
+	switch {
+	case s.ScanStates > 0:
+		z := sizesOfScan(s.Rows, s.Channels, s.ScanStates)
+		return max(scratchSize(z.scratch()), scratchSize(z.gradScratch()))
+	case s.SSDStates > 0:
+		z := sizesOfSSD(s.Rows, s.Channels/s.SSDHead, s.SSDHead, s.SSDStates, s.SSDGroups)
+		return scratchSize(append(z.scratch(), z.gradScratch()...))
+	case s.ConvTaps > 0:
+		return convScratch(s.Rows, s.Channels, s.ConvTaps)
+	}
+	return splitScratch
+}

@@ -46,6 +46,8 @@ const (
 	splitDepth = 256
 	// splitTiles is the desired number of tiles, including parts. A result with fewer tiles is split into parts.
 	splitTiles = 128
+	// splitScratch is the maximum number of elements of all parts.
+	splitScratch = splitTiles * 64 * 64
 )
 
 // parts returns the number of parts of a sum with k terms, given the number of tiles of the result. It depends on the

@@ -184,6 +184,33 @@ func TestRun_afterError(t *testing.T) {
 	}
 }
 
+// TestScratch checks that kernels allocate exactly as much scratch memory as Scratch returns.
+func TestScratch(t *testing.T) {
+	d := device(t, false)
+	for _, rows := range []int{1, 64, 150} {
+		first := documents(rows)
+		for _, c := range []struct {
+			run   testCase
+			sizes kernel.DeviceSizes
+		}{
+			{scanCase(scanShape{first: first, d: 33, n: 16, gate: true}), kernel.DeviceSizes{Rows: rows, Channels: 33, ScanStates: 16}},
+			{ssdCase(ssdShape{first: first, heads: 6, p: 70, n: 5, groups: 2}), kernel.DeviceSizes{Rows: rows, Channels: 420, SSDStates: 5, SSDHead: 70, SSDGroups: 2}},
+			{convCase(conv{first: first, d: 66, k: 3, act: kernel.SiLU}), kernel.DeviceSizes{Rows: rows, Channels: 66, ConvTaps: 3}},
+			{productCase(product{m: 7, n: 9, k: rows * 1000, transposeA: true}), kernel.DeviceSizes{}},
+		} {
+			if d.scratch != nil {
+				d.Free(d.scratch)
+				d.scratch = nil
+			}
+			runCases(t, d, c.run)
+			want := roundUp(d.Scratch(c.sizes), alignment)
+			if got := len(d.scratch); got > want || got < want && c.sizes.Rows > 0 {
+				t.Errorf("%s, %d rows: %d elements, want %d", c.run.name, rows, got, want)
+			}
+		}
+	}
+}
+
 func TestFree_afterClose(t *testing.T) {
 	d := open(t, testOptions())
 	x, err := d.Make(10)

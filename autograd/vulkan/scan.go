@@ -16,16 +16,38 @@ const (
 type scan struct {
 	*Device
 	*kernel.Scan[float32]
-	rows, d, n       int
-	chunks, channels int // channels per group of threads
-	first            uint64
+	scanSizes
+	first uint64
 }
 
-func (d *Device) scan(s *kernel.Scan[float32]) scan {
-	n := s.B.Cols
+type scanSizes struct {
+	rows, d, n       int
+	chunks, channels int // channels per group of threads
+}
+
+func sizesOfScan(rows, d, n int) scanSizes {
 	// A group's contributions to dB and dC must fit into shared memory.
 	channels := max(1, min(16, sharedMemory/(4*scanRows*2*n)))
-	return scan{d, s, s.U.Rows, s.U.Cols, n, ceilDiv(s.U.Rows, scanChunk), channels, d.firstRows(s.First, s.U.Rows)}
+	return scanSizes{rows, d, n, ceilDiv(rows, scanChunk), channels}
+}
+
+// scratch returns the sizes of Scan's arrays: each chunk's sums of Δ, and its states.
+func (s scanSizes) scratch() []int { return []int{s.chunks * s.d, s.stateSize()} }
+
+// gradScratch returns the sizes of ScanGrad's arrays: each chunk's sums of Δ, the gradients of the states after each
+// chunk, the contributions of groups to dB and dC, and those of chunks to dA and dD.
+func (s scanSizes) gradScratch() []int {
+	return []int{s.chunks * s.d, s.stateSize(), s.blocks() * s.rows * 2 * s.n, s.stateSize(), s.chunks * s.d}
+}
+
+// stateSize returns the number of elements of the states of all chunks.
+func (s scanSizes) stateSize() int { return s.chunks * s.d * s.n }
+
+// blocks returns the number of groups of threads that share a chunk.
+func (s scanSizes) blocks() int { return ceilDiv(s.d, s.channels) }
+
+func (d *Device) scan(s *kernel.Scan[float32]) scan {
+	return scan{d, s, sizesOfScan(s.U.Rows, s.U.Cols, s.B.Cols), d.firstRows(s.First, s.U.Rows)}
 }
 
 // call begins a dispatch in which four threads share a channel.
@@ -37,16 +59,16 @@ func (s *scan) call(shader string) *call {
 func (s *scan) run(c *call) {
 	c.address(s.first)
 	c.uints(s.rows, s.d)
-	c.run(ceilDiv(s.d, s.channels), s.chunks, 1)
+	c.run(s.blocks(), s.chunks, 1)
 }
 
 // Scan implements [kernel.Device].
 func (d *Device) Scan(k *kernel.Scan[float32], y kernel.Mat[float32], saved, hOut []float32) {
 	s := d.scan(k)
-	parts := d.scratchParts(s.chunks*s.d, s.chunks*s.d*s.n)
+	parts := d.scratchParts(s.scratch()...)
 	sums, states := parts[0], parts[1]
 	if saved != nil {
-		states = saved[:s.chunks*s.d*s.n]
+		states = saved[:s.stateSize()]
 	}
 	if s.rows == 0 || d.failing() {
 		return
@@ -97,8 +119,7 @@ func (s *scan) carry(o scanCarry) {
 // ScanGrad implements [kernel.Device].
 func (d *Device) ScanGrad(k *kernel.Scan[float32], g kernel.ScanGrad[float32], dy kernel.Mat[float32], saved, dhOut []float32) {
 	s := d.scan(k)
-	blocks, states := ceilDiv(s.d, s.channels), s.chunks*s.d*s.n
-	parts := d.scratchParts(s.chunks*s.d, states, blocks*s.rows*2*s.n, states, s.chunks*s.d)
+	parts := d.scratchParts(s.gradScratch()...)
 	if s.rows == 0 || d.failing() {
 		return
 	}
@@ -114,7 +135,7 @@ func (d *Device) ScanGrad(k *kernel.Scan[float32], g kernel.ScanGrad[float32], d
 	c := s.call("scan_grad")
 	c.indirect = true
 	s.readInputs(c)
-	c.readVector(k.ALog, k.D, saved[:states], after)
+	c.readVector(k.ALog, k.D, saved[:s.stateSize()], after)
 	c.read(dy)
 	modes := [3]kernel.Mode{freshMode(g.Fresh.U), freshMode(g.Fresh.DT), freshMode(g.Fresh.Z)}
 	for i, m := range []kernel.Mat[float32]{g.U, g.DT, g.Z} {
@@ -123,9 +144,9 @@ func (d *Device) ScanGrad(k *kernel.Scan[float32], g kernel.ScanGrad[float32], d
 	c.writeVector(part, da, dskip)
 	c.address(s.first)
 	c.uints(s.rows, s.d, int(modes[0]), int(modes[1]), int(modes[2]))
-	c.run(blocks, s.chunks, 1)
-	d.partSum(g.B, kernel.Add).add(part, blocks, 2*s.n, 0)
-	d.partSum(g.C, kernel.Add).add(part, blocks, 2*s.n, s.n)
+	c.run(s.blocks(), s.chunks, 1)
+	d.partSum(g.B, kernel.Add).add(part, s.blocks(), 2*s.n, 0)
+	d.partSum(g.C, kernel.Add).add(part, s.blocks(), 2*s.n, s.n)
 	d.addParts(g.ALog, da, s.chunks)
 	d.addParts(g.D, dskip, s.chunks)
 }

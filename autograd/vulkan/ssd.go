@@ -20,8 +20,7 @@ const (
 type ssd struct {
 	*Device
 	*kernel.SSD[float32]
-	rows, heads, p, n  int
-	chunks, each       int // heads per group
+	ssdSizes
 	first              uint64
 	delta, sum, sumLow []float32 // Δ and s of ssd.glsl, (rows, heads)
 	all                []float32 // (chunks, heads)
@@ -29,29 +28,46 @@ type ssd struct {
 	states             []float32 // (chunks, heads, p, n): the state before each chunk
 }
 
-// newSSD allocates the memory that forward and backward share, and additional arrays of the given sizes.
-func (d *Device) newSSD(k *kernel.SSD[float32], more func(s *ssd) []int) (*ssd, [][]float32) {
+type ssdSizes struct {
+	rows, heads, p, n, groups int
+	chunks, each              int // heads per group
+}
+
+func sizesOfSSD(rows, heads, p, n, groups int) ssdSizes {
+	return ssdSizes{rows, heads, p, n, groups, ceilDiv(rows, ssdChunk), heads / groups}
+}
+
+// newSSD allocates the memory that forward and backward share and, if backward is set, that of the backward pass, which
+// it returns.
+func (d *Device) newSSD(k *kernel.SSD[float32], backward bool) (*ssd, [][]float32) {
 	heads := k.DT.Cols
-	s := &ssd{
-		Device: d, SSD: k, rows: k.X.Rows, heads: heads, p: k.X.Cols / heads, n: k.B.Cols / k.Groups,
-		chunks: ceilDiv(k.X.Rows, ssdChunk), each: heads / k.Groups, first: d.firstRows(k.First, k.X.Rows),
-	}
-	sizes := []int{s.rows * heads, s.rows * heads, s.rows * heads, s.chunks * heads, s.gramSize(), s.stateSize()}
+	z := sizesOfSSD(k.X.Rows, heads, k.X.Cols/heads, k.B.Cols/k.Groups, k.Groups)
+	s := &ssd{Device: d, SSD: k, ssdSizes: z, first: d.firstRows(k.First, k.X.Rows)}
+	sizes := z.scratch()
 	common := len(sizes)
-	parts := d.scratchParts(append(sizes, more(s)...)...)
+	if backward {
+		sizes = append(sizes, z.gradScratch()...)
+	}
+	parts := d.scratchParts(sizes...)
 	s.delta, s.sum, s.sumLow, s.all, s.gram, s.states = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
 	return s, parts[common:]
 }
 
+// scratch returns the sizes of the arrays of ssd, in order.
+func (s ssdSizes) scratch() []int {
+	perRow := s.rows * s.heads
+	return []int{perRow, perRow, perRow, s.chunks * s.heads, s.gramSize(), s.stateSize()}
+}
+
 // stateSize returns the number of elements of the states of all chunks.
-func (s *ssd) stateSize() int { return s.chunks * s.heads * s.p * s.n }
+func (s ssdSizes) stateSize() int { return s.chunks * s.heads * s.p * s.n }
 
 // gramSize returns the number of elements of gram.
-func (s *ssd) gramSize() int { return s.chunks * s.Groups * ssdChunk * ssdChunk }
+func (s ssdSizes) gramSize() int { return s.chunks * s.groups * ssdChunk * ssdChunk }
 
 // SSD implements [kernel.Device]. It does not use saved.
 func (d *Device) SSD(k *kernel.SSD[float32], y kernel.Mat[float32], _, hOut []float32) {
-	s, _ := d.newSSD(k, func(*ssd) []int { return nil })
+	s, _ := d.newSSD(k, false)
 	if s.rows == 0 || d.failing() {
 		return
 	}

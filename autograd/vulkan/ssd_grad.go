@@ -8,29 +8,37 @@ const pairHeads = 4
 // ssdGrad is the backward pass of [ssd].
 type ssdGrad struct {
 	*ssd
-	g      kernel.SSDGrad[float32]
-	dy     kernel.Mat[float32]
-	after  []float32 // (chunks, heads, p, n): the gradient of the state after each chunk
-	pairs  []float32 // W of ssd.glsl, as partial sums
-	w      []float32 // the sum of pairs
-	v      []float32 // V of ssd.glsl, (chunks, heads, ssdChunk, ssdChunk)
-	dots   []float32 // (tiles, 4, rows, heads): the dot products of ssd_x_grad.comp
-	daLog  []float32 // partial gradients of A_log, dt_bias, and D, (chunks, heads)
-	dBias  []float32
-	dSkip  []float32
-	blocks int // of heads, per group
-	tiles  int // of channels, per head
+	g     kernel.SSDGrad[float32]
+	dy    kernel.Mat[float32]
+	after []float32 // (chunks, heads, p, n): the gradient of the state after each chunk
+	pairs []float32 // W of ssd.glsl, as partial sums
+	w     []float32 // the sum of pairs
+	v     []float32 // V of ssd.glsl, (chunks, heads, ssdChunk, ssdChunk)
+	dots  []float32 // (tiles, 4, rows, heads): the dot products of ssd_x_grad.comp
+	daLog []float32 // partial gradients of A_log, dt_bias, and D, (chunks, heads)
+	dBias []float32
+	dSkip []float32
 }
+
+// gradScratch returns the sizes of the arrays of ssdGrad, in order.
+func (s ssdSizes) gradScratch() []int {
+	shares := s.chunks * s.heads
+	return []int{
+		s.stateSize(), s.blocks() * s.gramSize(), s.gramSize(), shares * ssdChunk * ssdChunk, s.tiles() * 4 * s.rows * s.heads, shares, shares, shares,
+	}
+}
+
+// blocks returns the number of blocks of heads per group.
+func (s ssdSizes) blocks() int { return ceilDiv(s.each, pairHeads) }
+
+// tiles returns the number of tiles of channels per head.
+func (s ssdSizes) tiles() int { return ceilDiv(s.p, ssdTile) }
 
 // SSDGrad implements [kernel.Device]. It recomputes the states and does not read saved.
 func (d *Device) SSDGrad(k *kernel.SSD[float32], g kernel.SSDGrad[float32], dy kernel.Mat[float32], _, dhOut []float32) {
 	b := ssdGrad{g: g, dy: dy}
 	var parts [][]float32
-	b.ssd, parts = d.newSSD(k, func(s *ssd) []int {
-		b.blocks, b.tiles = ceilDiv(s.each, pairHeads), ceilDiv(s.p, ssdTile)
-		shares := s.chunks * s.heads
-		return []int{s.stateSize(), b.blocks * s.gramSize(), s.gramSize(), shares * ssdChunk * ssdChunk, b.tiles * 4 * s.rows * s.heads, shares, shares, shares}
-	})
+	b.ssd, parts = d.newSSD(k, true)
 	b.after, b.pairs, b.w, b.v, b.dots, b.daLog, b.dBias, b.dSkip = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], parts[7]
 	if b.rows == 0 || d.failing() {
 		return
@@ -52,8 +60,8 @@ func (b *ssdGrad) sumPairs() {
 	c.read(b.dy)
 	c.read(b.X)
 	c.readVector(b.gram)
-	b.run(c, []int{b.p, b.each, b.chunks}, b.blocks, b.Groups, b.chunks)
-	b.partSum(kernel.Dense(b.w, 1, len(b.w)), kernel.Set).add(b.pairs, b.blocks, len(b.w), 0)
+	b.run(c, []int{b.p, b.each, b.chunks}, b.blocks(), b.Groups, b.chunks)
+	b.partSum(kernel.Dense(b.w, 1, len(b.w)), kernel.Set).add(b.pairs, b.blocks(), len(b.w), 0)
 }
 
 // xGrad computes dx and the dot products that dtGrad needs.
@@ -66,7 +74,7 @@ func (b *ssdGrad) xGrad() {
 		c.read(m)
 	}
 	c.readVector(b.gram, b.states, b.after, b.D)
-	b.run(c, []int{b.p, b.n, b.each, int(mode)}, b.tiles, 1, b.chunks*b.heads)
+	b.run(c, []int{b.p, b.n, b.each, int(mode)}, b.tiles(), 1, b.chunks*b.heads)
 }
 
 // bcGrad computes dB if ofB is set, else dC.
@@ -99,7 +107,7 @@ func (b *ssdGrad) dtGrad() {
 	c.updateVector(b.v)
 	c.readVector(b.dots, b.states, b.after, b.delta, b.sum, b.sumLow)
 	c.address(b.first)
-	c.uints(b.rows, b.heads, b.p*b.n, b.tiles, int(mode))
+	c.uints(b.rows, b.heads, b.p*b.n, b.tiles(), int(mode))
 	c.floats(b.limits())
 	c.run(b.chunks*b.heads, 1, 1)
 	b.addParts(b.g.ALog, b.daLog, b.chunks)

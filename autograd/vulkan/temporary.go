@@ -79,36 +79,50 @@ func (d *Device) Temp(n int) []float32 {
 	return b.elements()[at : at+n : at+n]
 }
 
+// Reserve implements [kernel.Device].
+func (d *Device) Reserve(n int) error {
+	if len(d.scratch) >= n {
+		return nil
+	}
+	if d.scratch != nil {
+		d.Free(d.scratch)
+		d.scratch = nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, err := d.newBlock(roundUp(n, alignment))
+	if err != nil {
+		return err
+	}
+	b.arrays = 1
+	d.scratch = b.elements()
+	return nil
+}
+
 // scratchFor returns n elements for one kernel, or nil after an error. The next user of the memory waits for this one.
 func (d *Device) scratchFor(n int) []float32 {
-	if len(d.scratch) < n && !d.failing() {
-		if d.scratch != nil {
-			d.Free(d.scratch)
-		}
-		d.mu.Lock()
-		b, err := d.newBlock(roundUp(n+n/4, alignment))
-		d.mu.Unlock()
-		if err != nil {
-			d.scratch = nil
-			d.fail("scratch memory", err)
-			return nil
-		}
-		b.arrays = 1
-		d.scratch = b.elements()
-	}
 	if d.failing() {
+		return nil
+	}
+	if err := d.Reserve(n); err != nil {
+		d.fail("scratch memory", err)
 		return nil
 	}
 	return d.scratch[:n]
 }
 
-// scratchParts returns arrays of the given sizes. They are nil after an error.
-func (d *Device) scratchParts(sizes ...int) [][]float32 {
+// scratchSize returns the number of elements of arrays of the given sizes.
+func scratchSize(sizes []int) int {
 	total := 0
 	for _, n := range sizes {
 		total += roundUp(n, alignment)
 	}
-	all, parts := d.scratchFor(total), make([][]float32, len(sizes))
+	return total
+}
+
+// scratchParts returns arrays of the given sizes. They are nil after an error.
+func (d *Device) scratchParts(sizes ...int) [][]float32 {
+	all, parts := d.scratchFor(scratchSize(sizes)), make([][]float32, len(sizes))
 	if all == nil {
 		return parts
 	}

@@ -15,6 +15,7 @@ import (
 
 	"mambatrain/autograd/devicetest"
 	"mambatrain/autograd/kernel"
+	"mambatrain/mamba"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/recipe"
@@ -182,6 +183,29 @@ func TestDeviceFailureResumes(t *testing.T) {
 		if got, err := train(c, recipe.Options{Mode: checkpoint.Resume}, nil); err != nil || got != want {
 			t.Errorf("after %v the last loss is %v, want %v; error %v", fails, got, want, err)
 		}
+	}
+}
+
+// The memory estimate of a run on a device includes the scratch memory of the device's kernels.
+func TestEstimateOnDevice(t *testing.T) {
+	sizes, err := mamba.LoadConfig("../../configs/quickstart/base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := devicetest.Use(t)
+	estimate := func(device string, scratch int) int64 {
+		d.Needs = func(kernel.DeviceSizes) int { return scratch }
+		c := deviceConfig(t, func(c *recipe.Config) { c.Device = device })
+		e, err := c.Estimate(sizes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Memory.Activations
+	}
+	const scratch = 1 << 20
+	cpu, none, some := estimate(recipe.DeviceCPU, scratch), estimate(recipe.DeviceVulkan, 0), estimate(recipe.DeviceVulkan, scratch)
+	if none < cpu || some != none+4*scratch {
+		t.Errorf("activations take %d bytes on the CPU, %d on a device, %d with scratch memory", cpu, none, some)
 	}
 }
 

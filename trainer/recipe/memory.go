@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	ag "mambatrain/autograd"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
@@ -103,9 +102,12 @@ func (r *Run) estimate(rows, largest int) (Memory, error) {
 		m.Activations = saturated(int64(rows), perRow)
 		return m, nil
 	}
-	g := ag.NewGraph(r.graphOptions(rows))
-	var err error
-	m.Activations, err = g.Estimate(r.Model.Loss(g))
+	d, err := r.Config.device()
+	if err != nil {
+		d = nil // compile reports it
+	}
+	g, loss := record(r.Model.Loss, r.graphOptions(rows), d, func(error) {})
+	m.Activations, err = g.Estimate(loss)
 	if c := r.Config.Train; c.SegmentTokens > 0 && c.SegmentStore == "memory" {
 		m.Activations += saturated(int64(largest/rows), g.StateBytes())
 	}
