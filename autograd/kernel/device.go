@@ -2,9 +2,10 @@ package kernel
 
 import "errors"
 
-// A kernel checks where its destination is. If it is on a device, the kernel records a dispatch there and returns; the
-// work is done, in order, by the time Run returns. Everything above this package, from ops to the buffer planner, is
-// the same for a device and for the host.
+// A kernel checks where its destination is, or in a backward pass the gradient that it reads, because destinations may
+// be absent. If that is on a device, the kernel records a dispatch there and returns; the work is done, in order, by the
+// time Run returns. Everything above this package, from ops to the buffer planner, is the same for a device and for the
+// host.
 
 // Device is a processor such as a GPU, with float32 arrays in its own memory.
 //

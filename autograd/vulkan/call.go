@@ -21,7 +21,7 @@ type call struct {
 	reads     []span
 	writes    []span
 	work      float64 // arithmetic operations, for products only
-	indirect  bool    // the shader expects its arguments in memory
+	indirect  bool    // the shader expects its arguments in memory, because they exceed the push constants
 }
 
 // call begins a dispatch of a shader with the values of its specialization constants.
@@ -110,7 +110,7 @@ func (c *call) words() []uint32 {
 	return append(append(words, c.strides...), c.numbers...)
 }
 
-// run records a dispatch of x·y·z groups.
+// run records a dispatch of x·y·z groups. How many threads a group has, and what it computes, is defined in the shader.
 func (c *call) run(x, y, z int) {
 	d := c.d
 	if x == 0 || y == 0 || z == 0 || d.failing() {

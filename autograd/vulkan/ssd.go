@@ -88,7 +88,7 @@ func (s *ssd) forward(hOut []float32) {
 	s.carry(ssdCarry{states: s.states, start: s.H0, end: hOut})
 }
 
-// call begins a dispatch whose arguments are in memory, as g in the shader.
+// call begins a dispatch whose arguments are in memory: the fields of g in the shader.
 func (s *ssd) call(shader string) *call {
 	c := s.Device.call(shader)
 	c.indirect = true
