@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/autograd/vulkan/vk"
 )
 
 func TestMake(t *testing.T) {
@@ -164,6 +165,24 @@ func TestTimeout(t *testing.T) {
 	}
 	if d.Temp(1) != nil {
 		t.Error("a lost device returns temporary memory")
+	}
+}
+
+// TestFailures checks what a driver's errors mean: after a lost device nothing runs any more, and after a lack of memory
+// the device can be used again. Each is an error of one line.
+func TestFailures(t *testing.T) {
+	for result, want := range map[vk.Result]error{vk.DeviceLost: kernel.ErrDeviceLost, vk.OutOfDeviceMemory: kernel.ErrDeviceMemory, vk.OutOfHostMemory: kernel.ErrDeviceMemory} {
+		d := open(t, testOptions())
+		x := made(t, d, 1)
+		d.fail("submit", result)
+		if err := d.Run(); !errors.Is(err, want) || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "vulkan: "+d.physical.Name+": submit: ") {
+			t.Errorf("%v: error %v", result, err)
+		}
+		d.Scale(x, 2)
+		if again := d.Run(); errors.Is(again, kernel.ErrDeviceLost) != (result == vk.DeviceLost) {
+			t.Errorf("%v: later the error is %v", result, again)
+		}
+		d.Close()
 	}
 }
 

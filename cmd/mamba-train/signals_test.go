@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +13,9 @@ import (
 	"syscall"
 	"testing"
 
+	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/trainer/recipe"
 )
 
 // A signal ends a run after the current step. The run is saved and explains how to resume, and its exit code identifies the
@@ -148,5 +152,14 @@ func TestInterruptBetweenLines(t *testing.T) {
 	}
 	if _, err := os.Stat(state); err != nil {
 		t.Error(err)
+	}
+}
+
+// A lost device ends a run with one line that says how to continue.
+func TestLostDevice(t *testing.T) {
+	lost := fmt.Errorf("autograd: a GPU: vulkan: a GPU: wait: device lost: %w", kernel.ErrDeviceLost)
+	err := (&app{}).explainStop(context.Background(), &recipe.Config{}, lost)
+	if !errors.Is(err, kernel.ErrDeviceLost) || !strings.HasSuffix(err.Error(), "; the same command with --resume continues from the last checkpoint") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("the error is %v", err)
 	}
 }
