@@ -24,7 +24,6 @@ var forTests = []string{"autograd/devicetest", "autograd/gradtest", "data/hub/hu
 var offered = map[string]string{
 	"autograd.Array.Mat":         "operations in other modules read their inputs with it",
 	"autograd.Call.Fail":         "operations in other modules use it",
-	"autograd.Call.Scratch":      "operations in other modules use it",
 	"autograd.Overwriter":        "operations in other modules use it",
 	"autograd.Program.Float64s":  "programs read values in double precision with it",
 	"autograd.Recurrent":         "operations in other modules use it",
