@@ -1,7 +1,7 @@
 // Package data turns files into the micro-batches that training reads: rows of Parquet, Arrow, JSON, CSV, or text become
 // token ids and labels, and those become documents laid end to end on one axis.
 //
-//	file ─► blocks of rows ─► text, prompt + completion, chat or ids ─► ids and labels ─► Dataset ─► Loader ─► Batch
+//	file ─► blocks of rows ─► text, prompt + completion, chat, or ids ─► ids and labels ─► Dataset ─► Loader ─► Batch
 //	  data/source                  templates, data/tokenizer                 kept or cached
 //
 // Start with [Default], which returns the settings, and [Open], which reads, renders, and tokenizes inputs in parallel,

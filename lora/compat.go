@@ -145,7 +145,7 @@ func (d *Directory) llamaCPP(tie Tie, base error) Verdict {
 		}
 		v.Why = strings.Join(reasons, "; ")
 		if more := len(faults) - limit; more > 0 {
-			v.Why += fmt.Sprintf(" and %d more", more)
+			v.Why += fmt.Sprintf("; and %d more", more)
 		}
 		v.Support, v.Instead = Fails, "merge the adapter and export the merged model as GGUF"
 	}

@@ -184,7 +184,7 @@ func (p Pattern[V]) compile() (patternTable[V], error) {
 	left := matchTime
 	t := patternTable[V]{budget: &left}
 	if len(p) > maxPatterns {
-		return t, fmt.Errorf("%d entries are more than the modules of any model", len(p))
+		return t, fmt.Errorf("%d entries: no model has so many modules", len(p))
 	}
 	var errs []error
 	for _, e := range p {

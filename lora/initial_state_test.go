@@ -12,7 +12,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// TestInitialState trains an adapter that contains only an initial state. It learns, saves and loads bit for bit,
+// TestInitialState trains an adapter that contains only an initial state. It learns, is saved and loaded bit for bit,
 // leaves the base unchanged when disabled, and cannot be merged.
 func TestInitialState(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))

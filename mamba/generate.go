@@ -44,16 +44,16 @@ type GenerateOptions struct {
 	// Suppress lists additional ids that are never chosen.
 	Suppress []int
 
-	// Stop is called after each token and reports whether the new tokens complete the text; nil: never.
+	// Stop is called after each token and reports whether the new tokens complete the text. Nil means that they never do.
 	Stop func(prompt int, tokens []int) bool
 	// OnToken, if not nil, is called with each token as it is chosen. Beam search calls it at the end.
 	OnToken func(prompt, id int)
 	// OnDone, if not nil, is called with each text when it ends, while others may still be running.
 	OnDone func(prompt int, g Generation)
 	// State is the state from which the prompts continue, one sequence for each; it is advanced. The last token of a
-	// text remains pending in it and is fed when the text is continued. Nil: each prompt starts a new text.
+	// text remains pending in it and is fed when the text is continued. If it is nil, each prompt starts a new text.
 	State *State
-	// Prefill feeds the prompts, all but their last tokens; nil: a [Decoder], on the CPU.
+	// Prefill feeds the prompts, all but their last tokens. If it is nil, a [Decoder] does so on the CPU.
 	Prefill Feeder
 }
 

@@ -24,10 +24,10 @@ type GGUFOptions struct {
 	// NotFinite, if not nil, is called with the checkpoint's name of each tensor that contains NaN or infinite
 	// values.
 	NotFinite func(name string)
-	// Added are the added tokens of the model's tokenizer, from whichever file defines them; nil: those of
-	// tokenizer.json.
+	// Added are the added tokens of the model's tokenizer, from whichever file defines them. If nil, those of
+	// tokenizer.json are used.
 	Added []AddedToken
-	// BOS and EOS are the tokenizer's ids for the start and the end of a text; nil: those of config.json.
+	// BOS and EOS are the tokenizer's ids for the start and the end of a text. If nil, those of config.json are used.
 	BOS, EOS *int
 	// AddBOS and AddEOS are set if the tokenizer puts BOS before and EOS after every text.
 	AddBOS, AddEOS bool

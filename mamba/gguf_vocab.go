@@ -221,7 +221,7 @@ func (t tokenizerJSON) tokens(v int) ([]string, []int32, error) {
 	}
 	put := func(id int, text string, kind int32) error {
 		if id < 0 || id >= v {
-			return fmt.Errorf("token %q has id %d, but the model has only %d", text, id, v)
+			return fmt.Errorf("token %q has id %d, but the model has only %d ids", text, id, v)
 		}
 		tokens[id], kinds[id] = text, kind
 		return nil

@@ -12,9 +12,9 @@ type Input struct {
 	IDs [][]int
 	// Embeds replaces IDs with embeddings: for each sequence a matrix (length, m), in row-major order.
 	Embeds [][]float32
-	// Mask is 1 (or more) for real positions and 0 for padding, on either side, which is skipped; nil: no padding.
+	// Mask is 1 (or more) for real positions and 0 for padding, on either side, which is skipped. Nil means no padding.
 	Mask [][]int
-	// Labels are aligned with the positions; the loss shifts them by one. Negative labels are ignored. Nil: no loss.
+	// Labels are aligned with the positions; the loss shifts them by one. Negative labels are ignored. Nil means no loss.
 	Labels [][]int
 }
 

@@ -114,9 +114,9 @@ type Mamba1 struct {
 	ALog    *ag.Param  // (d, n): A = −exp(ALog)
 	D       *ag.Param  // (d)
 	OutProj *nn.Linear // d → m
-	// NormEps is the epsilon of FalconMamba's norms of Δ, B, and C; 0: no norms.
+	// NormEps is the epsilon of FalconMamba's norms of Δ, B, and C; 0 means no norms.
 	NormEps float64
-	// Start (d, n) is the initial h of every document. Nil: zeros.
+	// Start (d, n) is the initial h of every document. Nil means zeros.
 	Start *ag.Param
 }
 

@@ -211,7 +211,7 @@ type Mamba2 struct {
 	Norm    *nn.GatedRMSNorm
 	OutProj *nn.Linear // d → m
 	Limit   [2]float64 // of Δ
-	// Start (d, n) is the initial S of every document, one head after another. Nil: zeros.
+	// Start (d, n) is the initial S of every document, one head after another. Nil means zeros.
 	Start *ag.Param
 }
 

@@ -28,7 +28,7 @@ type Model struct {
 	// LabelSmoothing is the fraction of each label's probability that Loss spreads over the whole vocabulary.
 	LabelSmoothing float64
 
-	// NeftuneAlpha is the scale of the noise that graphs add to embeddings during training; 0: none. See [ag.Noise].
+	// NeftuneAlpha is the scale of the noise that graphs add to embeddings during training; 0 means none. See [ag.Noise].
 	NeftuneAlpha float64
 
 	generation *GenerationConfig // from generation_config.json; nil if there is none

@@ -12,8 +12,8 @@ import (
 // Document is a text to be scored: each token given the ones before it.
 type Document struct {
 	Tokens []int
-	// Labels are aligned with Tokens; negative labels are not scored. Nil: all tokens except the first, which has no
-	// context.
+	// Labels are aligned with Tokens; negative labels are not scored. If nil, all tokens are scored except the first,
+	// which has no context.
 	Labels []int
 }
 

@@ -1,4 +1,4 @@
-"""Do transformers, peft and llama.cpp load what mamba-train writes, and compute the same?
+"""Do transformers, peft, and llama.cpp load what mamba-train writes, and compute the same?
 
     venv/bin/python .ci/peers.d/loads-what-mamba-train-writes.py [case ...]
 

@@ -21,8 +21,8 @@ type request struct {
 	Model, Adapter string
 	IDs            [][]int
 	Mask           [][]int
-	// Pieces are the lengths of the pieces that each sequence is cut into, with the state carried from one to the next; 0: the
-	// remainder. Empty: all at once.
+	// Pieces are the lengths of the pieces that each sequence is cut into, with the state carried from one to the next. 0 is
+	// the remainder. Without pieces, a sequence is read at once.
 	Pieces []int
 	// Then follows the sequences, after their padding.
 	Then [][]int

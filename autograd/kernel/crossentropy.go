@@ -6,7 +6,7 @@ import "fmt"
 // unless dlogits is zero, the gradient of scale·Σ nll to dlogits, which may share memory with logits. A row whose
 // target is negative is ignored: its loss and gradient are 0. Sums are taken in float64.
 //
-// With smoothing ε the target distribution is (1−ε)·onehot + ε/v, as in torch's CrossEntropyLoss.
+// With smoothing ε, the target distribution is (1−ε)·onehot + ε/v, as in torch's CrossEntropyLoss.
 func CrossEntropy[T Float](nll []float64, dlogits, logits Mat[T], targets []int, scale T, smoothing float64) {
 	rows, v := logits.Rows, logits.Cols
 	if !dlogits.Absent() {

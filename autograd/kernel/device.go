@@ -100,8 +100,8 @@ type Device interface {
 	// CrossEntropy records the losses of rows of logits and their gradients.
 	CrossEntropy(l DeviceLoss)
 
-	// Copy and Add are the functions CopyMat and AddMat. Fill sets every element of y to v. Scale is the function
-	// Scale.
+	// Copy and Add are the functions CopyMat and AddMat, and Scale is the function of the same name. Fill sets every
+	// element of y to v.
 	Copy(y, x Mat[float32])
 	Add(y, x Mat[float32])
 	Fill(y Mat[float32], v float32)

@@ -70,7 +70,7 @@ func checkMatMul(t *testing.T, name string, mode Mode, m, n, k int, a, b Mat[flo
 	}
 }
 
-// Tiles of every height and width compute a row's bits as the lowest tile does, and write nothing else.
+// Tiles of every height and width compute the same bits of a row as a tile of height 1, and write nothing else.
 func TestTile(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(8))

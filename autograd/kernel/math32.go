@@ -44,7 +44,7 @@ func exp32(x float32) float32 {
 	return scale2(p, n)
 }
 
-// sigmoid32 returns 1/(1+exp(−x)). For x < 0 the power of two is applied last, so that the result keeps its relative
+// sigmoid32 returns 1/(1+exp(−x)). For x < 0, the power of two is applied last, so that the result keeps its relative
 // precision where exp(x) alone is denormal.
 func sigmoid32(x float32) float32 { return gated32(x, 1) }
 

@@ -19,8 +19,8 @@ type Scan[T Float] struct {
 	H0          []T
 }
 
-// ScanGrad contains the destinations to which Scan.Backward adds gradients. A zero or nil one is not needed. H0 is only
-// for a Scan with H0.
+// ScanGrad contains the destinations to which Scan.Backward adds gradients. A gradient whose destination is zero or nil is
+// not computed. H0 is only for a Scan with H0.
 type ScanGrad[T Float] struct {
 	U, DT, B, C, Z Mat[T]
 	ALog, D, H0    []T

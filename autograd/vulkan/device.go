@@ -21,7 +21,8 @@ type Device struct {
 
 var _ kernel.Device = (*Device)(nil)
 
-// Open opens the device selected by the options.
+// Open opens the device selected by the options. The error says what to install if the machine has no Vulkan library or
+// driver, and why each device was refused if none can be used.
 func Open(o Options) (*Device, error) {
 	instance, err := vk.Open(o.Library)
 	if err != nil {

@@ -105,7 +105,7 @@ func abbreviate(names []string) string {
 		text += n
 	}
 	if more := len(names) - limit; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
+		text += fmt.Sprintf(", and %d more", more)
 	}
 	return text
 }

@@ -20,8 +20,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// launcherOf returns the launcher of an MPI implementation. If it is missing, the test is skipped, unless
-// MAMBA_REQUIRE_MPI=1.
+// launcherOf returns the launcher of an MPI implementation. If it is missing, the test is skipped, or fails if
+// MAMBA_REQUIRE_MPI=1 is set.
 func launcherOf(t *testing.T, family string) string {
 	t.Helper()
 	path, err := exec.LookPath("mpirun." + family)

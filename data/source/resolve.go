@@ -28,7 +28,7 @@ type Input struct {
 
 // Config specifies how inputs are found and read.
 type Config struct {
-	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file. [Rows] and [Resolve]
+	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line, or text:file. [Rows] and [Resolve]
 	// take "" for auto.
 	Format string `yaml:"format"`
 	// Encoding applies to CSV, JSON, and text: utf-8, latin-1, windows-1252, or utf-16, by any of Python's names for
@@ -128,7 +128,7 @@ func shortList(names []string) string {
 	if len(names) <= limit {
 		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:limit], ", "), len(names)-limit)
+	return fmt.Sprintf("%s, and %d more", strings.Join(names[:limit], ", "), len(names)-limit)
 }
 
 // file returns a file of a selection with its settings: those of c, otherwise those of the card.
@@ -233,7 +233,7 @@ func namedBy(pattern, name string) bool {
 	return pattern == name || aboutDataName.MatchString(before)
 }
 
-// parseSource splits id, id:split or id:config:split.
+// parseSource splits id, id:split, or id:config:split.
 func parseSource(path string) (id string, r splitRequest, err error) {
 	start := len(filepath.VolumeName(path))
 	parts := strings.Split(path[start:], ":")

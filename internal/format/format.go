@@ -38,11 +38,11 @@ func Counted(n int, noun string) string {
 	return Count(n) + " " + noun
 }
 
-// Few lists the first few names and counts the others: a, b, c and 40 more.
+// Few lists the first few names and counts the others: a, b, c, and 40 more.
 func Few(names []string) string {
 	const limit = 3
 	if more := len(names) - limit; more > 1 {
-		return strings.Join(names[:limit], ", ") + fmt.Sprintf(" and %s more", Count(more))
+		return strings.Join(names[:limit], ", ") + fmt.Sprintf(", and %s more", Count(more))
 	}
 	return strings.Join(names, ", ")
 }

@@ -35,7 +35,7 @@ type Reader struct {
 
 // Open opens a safetensors file, the index file of a sharded checkpoint, a directory that contains either under its
 // usual name, or a GGUF file. It checks offsets, shapes, and file sizes for consistency. All files stay open until
-// Close. For a directory without weights the error matches [ErrNoWeights].
+// Close. For a directory without weights, the error matches [ErrNoWeights].
 func Open(path string) (*Reader, error) {
 	file, err := locate(path)
 	if err != nil {

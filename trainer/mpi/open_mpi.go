@@ -9,7 +9,7 @@ import (
 )
 
 // Open connects to the other ranks if a launcher started several. If that is impossible, it returns a [*RefusedError].
-// For a single process it loads no library.
+// For a single process, it loads no library.
 func Open(config Config) (trainer.Communicator, error) {
 	l := detect(os.LookupEnv)
 	if l.size <= 1 {

@@ -24,8 +24,8 @@ import (
 	"mambatrain/trainer"
 )
 
-// These tests rerun the test binary under the installed launchers. Without one they are skipped, unless
-// MAMBA_REQUIRE_MPI=1 requires it.
+// These tests rerun the test binary under the installed launchers. Without one, they are skipped, or fail if
+// MAMBA_REQUIRE_MPI=1 is set.
 
 const programVariable = "MAMBA_MPI_TEST_PROGRAM"
 

@@ -134,7 +134,7 @@ type Buffer struct {
 	Size           uint64
 }
 
-// bufferUsage is the usage of every buffer: storage, source and destination of copies, shader device address.
+// bufferUsage is the usage of every buffer: storage, the source and the destination of copies, and access by address.
 const bufferUsage = 0x20 | 1 | 2 | 0x20000
 
 // NewBuffer returns a buffer of size bytes. choose picks the memory type from the bits of allowed.

@@ -119,10 +119,10 @@ func isNumber(v Value) bool {
 	return false
 }
 
-// notANumber is the result of comparing with NaN: neither less, equal nor greater.
+// notANumber is the result of comparing with NaN: neither less, equal, nor greater.
 const notANumber = 2
 
-// compareNumbers returns -1, 0 or 1, or notANumber. Integers and floats compare exactly.
+// compareNumbers returns -1, 0, or 1, or else notANumber. Integers and floats compare exactly.
 func compareNumbers(a, b Value) (int, error) {
 	x, xInt := asInt(a)
 	y, yInt := asInt(b)

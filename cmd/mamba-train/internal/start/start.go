@@ -242,7 +242,7 @@ func resolve(path string) (string, error) {
 	return filepath.Join(dir, filepath.Base(path)), err
 }
 
-// order is sent by the page to start a run.
+// order is the page's request to start a run.
 type order struct {
 	form
 	File      string `json:"file"`      // where to write the configuration
