@@ -197,6 +197,9 @@ func (f generateFlags) chatFormat(m *recipe.Model) (*recipe.ChatFormat, error) {
 func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) (o recipe.TextOptions, err error) {
 	c := m.GenerationConfig()
 	if o.GenerateOptions, err = f.settings(cmd, c); err != nil {
+		if l := (fault.List)(nil); errors.As(err, &l) { // the flags alone passed
+			err = fmt.Errorf("%s: %w", mamba.GenerationConfigFile, err)
+		}
 		return o, err
 	}
 	if o.StopTexts = c.StopStrings; len(f.stop) > 0 {
