@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -156,8 +157,27 @@ func (p *progress) step(e trainer.StepEvent) {
 	if p.bar == nil {
 		return
 	}
-	p.bar.Describe(fmt.Sprintf("loss %.4f, %.0f tokens/s, %s of peak", p.loss, p.rate.tokensPerSecond(), p.share()))
+	loss := fmt.Sprintf("loss %.4f", p.loss)
+	speed := fmt.Sprintf("%s, %.0f tokens/s", loss, p.rate.tokensPerSecond())
+	p.describe(fmt.Sprintf("%s, %s of peak", speed, p.share()), speed, loss, fmt.Sprintf("loss %.2f", p.loss))
 	p.bar.Set(e.Step)
+}
+
+// describe shows the first of the texts that fits next to the bar's figures, or none.
+func (p *progress) describe(texts ...string) {
+	p.bar.Describe(firstFitting(cli.Columns(p.app.Err)-barFigures-2*len(strconv.Itoa(p.steps)), texts))
+}
+
+// barFigures is the width of the bar's figures without the steps, which appear twice.
+const barFigures = len(" 100% || (/) [59m59s:59m59s]")
+
+func firstFitting(columns int, texts []string) string {
+	for _, text := range texts {
+		if utf8.RuneCountInString(text) <= columns {
+			return text
+		}
+	}
+	return ""
 }
 
 // progressInterval is how often the progress of a long step is printed without a terminal.
@@ -174,7 +194,7 @@ func (p *progress) within(e trainer.StepProgressEvent) {
 		})
 	}
 	if p.bar != nil {
-		p.bar.Describe(text)
+		p.describe(text, format.Percent(e.Share)+" done")
 		return
 	}
 	if e.Time < p.lastPrint { // a new step

@@ -23,3 +23,21 @@ func TestWarningsDespiteQuiet(t *testing.T) {
 		}
 	}
 }
+
+// A narrow terminal shows less next to the bar, so that its line is not wrapped.
+func TestFirstFitting(t *testing.T) {
+	for columns, want := range map[int]string{30: "loss 1.2346, 100 tokens/s", 12: "loss 1.2346", 10: "loss 1.23", 3: "", -5: ""} {
+		if got := firstFitting(columns, []string{"loss 1.2346, 100 tokens/s", "loss 1.2346", "loss 1.23"}); got != want {
+			t.Errorf("%d columns: %q, want %q", columns, got, want)
+		}
+	}
+}
+
+func TestStatsText_columns(t *testing.T) {
+	r := statsResult{Histogram: []lengthBin{{From: 1, To: 8, Documents: 12345}}}
+	for columns, want := range map[int]int{0: 50, 200: 50, 40: 40 - 14 - 6, 5: 1} {
+		if got := strings.Count(r.text(columns), "█"); got != want {
+			t.Errorf("%d columns: a bar of %d, want %d", columns, got, want)
+		}
+	}
+}

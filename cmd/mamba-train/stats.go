@@ -100,7 +100,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 		}
 	}
 	r := summarize(report)
-	return a.Result(r, r.text())
+	return a.Result(r, r.text(cli.Columns(a.Out)))
 }
 
 func summarize(p *data.Report) statsResult {
@@ -121,7 +121,8 @@ func summarize(p *data.Report) statsResult {
 	return r
 }
 
-func (r statsResult) text() string {
+// text formats the result for a terminal with so many columns; 0 means that there is none.
+func (r statsResult) text(columns int) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{label}, args...)...)
@@ -138,10 +139,13 @@ func (r statsResult) text() string {
 	for _, q := range r.Quantiles {
 		line("", "%3.0f %% of the documents have at most %s", 100*q.Share, format.Count(q.Length))
 	}
-	const width = 50
 	top := 1
 	for _, bin := range r.Histogram {
 		top = max(top, bin.Documents)
+	}
+	width := 50.
+	if columns > 0 {
+		width = min(width, max(1, float64(columns-len("00000-00000   ")-len(format.Count(top)))))
 	}
 	for _, bin := range withoutEmptyEnds(r.Histogram) {
 		bar := strings.Repeat("█", int(math.Ceil(width*float64(bin.Documents)/float64(top))))
