@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -79,7 +80,7 @@ type job struct {
 
 // run renders and tokenizes all rows on all cores and calls sink in source order.
 func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) error) error {
-	workers := runtime.GOMAXPROCS(0)
+	workers, outer := runtime.GOMAXPROCS(0), ctx
 	group, ctx := errgroup.WithContext(ctx)
 	jobs := make(chan job)
 	ordered := make(chan job, 2*workers) // bounds the number of blocks in memory
@@ -102,15 +103,7 @@ func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) err
 			return nil
 		})
 	})
-	for range workers {
-		group.Go(func() error {
-			var s scratch
-			for j := range jobs {
-				j.done <- p.work(j, &s)
-			}
-			return nil
-		})
-	}
+	wait := p.startWorkers(outer, workers, jobs)
 	group.Go(func() error {
 		for j := range ordered {
 			var out outcome
@@ -128,7 +121,34 @@ func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) err
 		}
 		return nil
 	})
-	return group.Wait()
+	err := group.Wait()
+	wait()
+	return err
+}
+
+// startWorkers starts the workers and returns a function that waits for them, at most until ctx is canceled. A row
+// cannot be interrupted, and may take minutes if it is long and its tokenizer has a slow pattern.
+func (p *pipeline) startWorkers(ctx context.Context, n int, jobs <-chan job) (wait func()) {
+	var group sync.WaitGroup
+	for range n {
+		group.Go(func() {
+			var s scratch
+			for j := range jobs {
+				j.done <- p.work(ctx, j, &s)
+			}
+		})
+	}
+	finished := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(finished)
+	}()
+	return func() {
+		select {
+		case <-finished:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // read passes the blocks of all files to hand.
@@ -217,13 +237,16 @@ type scratch struct {
 }
 
 // work renders the rows of a block.
-func (p *pipeline) work(j job, s *scratch) (out outcome) {
+func (p *pipeline) work(ctx context.Context, j job, s *scratch) (out outcome) {
 	b := j.block
 	defer b.Release()
 	s.tokens.Reset()
 	out = outcome{tokens: &s.tokens, stats: Stats{Rows: b.Rows, MaxToken: -1}}
 	err := b.Read(func() error {
 		for i := range b.Rows {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if err := p.row(&out, &s.row, j, i); err != nil {
 				return err
 			}
