@@ -101,9 +101,6 @@ func (x preparedX) close() {
 	}
 }
 
-// dotBytes is the approximate number of bytes of blocks that one task multiplies.
-const dotBytes = 32 << 10
-
 // fromBlocks reports whether a product with this many rows reads the blocks directly.
 func (p *Packed) fromBlocks(rows int) bool { return p.blocks != nil && rows <= fewRows }
 
@@ -113,8 +110,10 @@ func (p *Packed) multiplyBlocks(mode Mode, y, x Mat[float32]) {
 	y.check("forward y", x.Rows, p.Out)
 	prepared := p.blocks.prepare(x)
 	defer prepared.close()
-	grain := max(1, dotBytes/p.blocks.stride)
-	For(p.Out, grain, func(lo, hi int) {
+	groups := taper{(p.Out + maxDotRows - 1) / maxDotRows, 2 * Threads()}
+	runTasks(groups.count(), func(task int) {
+		lo, hi := groups.piece(task)
+		lo, hi = lo*maxDotRows, min(hi*maxDotRows, p.Out)
 		sums := borrow(hi - lo)
 		defer giveBack(sums)
 		for t := range x.Rows {
