@@ -34,7 +34,8 @@ type Output struct {
 	// Loss is the mean over the labels in nats per token, or 0 without labels. Tokens is the number of labels.
 	Loss   float64
 	Tokens int
-	// TokenLoss is, for each row, the loss of the label that it predicts, or 0 if there is none. It is nil without labels.
+	// TokenLoss is, for each row, the loss of the label that it predicts. Rows without a label have 0. It is nil without
+	// labels.
 	TokenLoss []float64
 	// State is the state of the sequences after their last position, in input order.
 	State *State

@@ -120,7 +120,7 @@ func (p *product) slab(r, rows, k0, kn int) {
 	if p.b.packs() {
 		target, share = 6*Threads(), p.set.blocks.bands // splitting the rows further would pack B more often
 	} else if p.maxBlock == kDirect {
-		target = 4 * Threads() // narrowTile bands of columns would read too little of each row
+		target = 4 * Threads() // narrow bands of columns would read too little of each row
 	}
 	bands := min(max((rows*s.block+share-1)/share, (target+columns-1)/columns), s.panels.count)
 	groups := taper{columns, 2 * Threads()}

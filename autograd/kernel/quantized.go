@@ -110,6 +110,7 @@ func (p *Packed) multiplyBlocks(mode Mode, y, x Mat[float32]) {
 	y.check("forward y", x.Rows, p.Out)
 	prepared := p.blocks.prepare(x)
 	defer prepared.close()
+	// The first blocks of a task are beyond the reach of the prefetches before it, so most tasks are long.
 	groups := taper{(p.Out + maxDotRows - 1) / maxDotRows, 2 * Threads()}
 	runTasks(groups.count(), func(task int) {
 		lo, hi := groups.piece(task)

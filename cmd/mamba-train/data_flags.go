@@ -188,7 +188,8 @@ func oneRendering(field bool, c data.Config) error {
 	return nil
 }
 
-// load reads the configuration and the tokenizer. The tokenizer is nil if there is none and the data does not need one.
+// load reads the configuration and the tokenizer. The tokenizer is nil if the model has none and the data does not need
+// one.
 func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenizer.Tokenizer, error) {
 	c, err := f.read()
 	if err != nil {

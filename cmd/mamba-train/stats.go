@@ -121,7 +121,7 @@ func summarize(p *data.Report) statsResult {
 	return r
 }
 
-// text formats the result for a terminal with so many columns; 0 means that there is none.
+// text formats the result for a terminal with the given number of columns, or for a file if that is 0.
 func (r statsResult) text(columns int) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {

@@ -324,7 +324,7 @@ func loneSurrogate(raw []byte) string {
 	return ""
 }
 
-// escapedRune returns the code of the escape \uXXXX at the start of b, or −1 if there is none.
+// escapedRune returns the code of the escape \uXXXX at the start of b, or −1 if b does not start with one.
 func escapedRune(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1

@@ -36,7 +36,7 @@ type Tokenizer struct {
 
 // tokenizerConfig contains the settings of tokenizer_config.json.
 type tokenizerConfig struct {
-	bos, eos  int // −1 if there is none
+	bos, eos  int // −1 if not set
 	templates []NamedTemplate
 	tokens    map[string]string // bos_token, eos_token, and the other named special tokens, for chat templates
 }

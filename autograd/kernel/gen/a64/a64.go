@@ -83,7 +83,7 @@ func (f *File) Func(name, sig string) *Func {
 	return fn
 }
 
-// slot returns the stack offset of the named parameter or result, or -1 if there is none, and the size of all of them.
+// slot returns the stack offset of the named parameter or result, or -1 if it does not exist, and the size of all of them.
 func (f *Func) slot(name string) (offset, size int, kind string) {
 	offset = -1
 	for _, fields := range [][]*ast.Field{f.params, f.results} {
