@@ -20,6 +20,11 @@ const (
 	WeightsFile = "adapter_model.safetensors"
 )
 
+// IsAdapterFile reports whether name is the name of a file that an adapter is read from.
+func IsAdapterFile(name string) bool {
+	return name == ConfigFile || name == WeightsFile || name == initialStateFile
+}
+
 // peftConfig contains the keys of adapter_config.json that every version of PEFT since 0.9 understands. Only these
 // are written, because older versions reject files with unknown keys.
 type peftConfig struct {

@@ -114,7 +114,11 @@ func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return m.NewState(sequences), nil
 	}
-	return m.LoadState(path)
+	s, err := m.LoadState(path)
+	if err != nil {
+		return nil, err
+	}
+	return s, cli.CheckDistinct("--state", path, m.Inputs()...)
 }
 
 // checkState returns an error if a state cannot be written to path. It is called before any work is done.

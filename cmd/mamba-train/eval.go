@@ -217,19 +217,26 @@ func (r evalResult) text(order []recipe.TestSet) string {
 
 // checkPerRow returns an error if --per-row would overwrite an input.
 func checkPerRow(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, f evalFlags) error {
-	inputs := slices.Concat(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter), []string{f.data.config})
+	inputs := append(m.Inputs(), f.data.config)
 	for _, set := range sets {
-		files, err := source.Resolve(ctx, set.Sources, set.Data.Config)
+		files, err := filesOf(ctx, set.Sources, set.Data.Config)
 		if err != nil {
 			return err
 		}
-		for _, one := range files {
-			for _, file := range one.Files {
-				inputs = append(inputs, file.Path)
-			}
-		}
+		inputs = append(inputs, files...)
 	}
 	return cli.CheckDistinct("--per-row", f.perRow, inputs...)
+}
+
+// filesOf returns the paths of the files of a dataset.
+func filesOf(ctx context.Context, in recipe.Sources, c source.Config) (paths []string, err error) {
+	sets, err := source.Resolve(ctx, in, c)
+	for _, set := range sets {
+		for _, file := range set.Files {
+			paths = append(paths, file.Path)
+		}
+	}
+	return paths, err
 }
 
 // writeRows writes one JSON object per line. The file is written atomically.

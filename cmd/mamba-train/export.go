@@ -89,7 +89,7 @@ func (a *app) export(f convertFlags) error {
 	if mamba.IsGGUF(dir) {
 		return cli.Misusef("model %s is already a GGUF file; to convert it to another type, export it with --format hf, and then export the result as GGUF", dir)
 	}
-	if err := cli.CheckFile(f.output, cli.Policy(f.force), cli.FilesIn(dir)...); err != nil {
+	if err := cli.CheckFile(f.output, cli.Policy(f.force), recipe.InputFiles(dir)...); err != nil {
 		return err
 	}
 	if err := checkConversion(dir); err != nil {
@@ -161,7 +161,7 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := cli.CheckFile(f.output, cli.Policy(f.force), append(cli.FilesIn(base), cli.FilesIn(f.adapter)...)...); err != nil {
+	if err := cli.CheckFile(f.output, cli.Policy(f.force), recipe.InputFiles(base, d.Path)...); err != nil {
 		return err
 	}
 	c, err := mamba.LoadConfig(base)

@@ -414,6 +414,24 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 	return ids, nil
 }
 
+// checkOutput returns an error if --output would overwrite an input.
+func (f generateFlags) checkOutput(ctx context.Context, a *app, m *recipe.Model) error {
+	if f.output == "" {
+		return nil
+	}
+	inputs := append(m.Inputs(), f.prompts, f.state)
+	if f.messages != "" && f.messages != "-" {
+		o := data.Default().Config
+		o.Hub = a.hub()
+		files, err := filesOf(ctx, recipe.Sources{{Path: f.messages, Weight: 1}}, o)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, files...)
+	}
+	return cli.CheckDistinct("--output", f.output, inputs...)
+}
+
 // continuePrompts generates continuations of the prompts given by the flags.
 func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
 	prompts, err := f.read(ctx, a, m, format)
@@ -426,8 +444,7 @@ func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *reci
 	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err
 	}
-	inputs := append(append(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter)...), f.prompts, f.messages, f.state)
-	if err := cli.CheckDistinct("--output", f.output, inputs...); err != nil {
+	if err := f.checkOutput(ctx, a, m); err != nil {
 		return err
 	}
 	out, err := a.openAnswers(f, prompts, m.Tokenizer == nil)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -60,7 +58,7 @@ func (a *app) initModel(f initFlags) error {
 	if !slices.Contains([]mamba.Init{mamba.InitMambaSSM, mamba.InitHF}, mamba.Init(f.scheme)) {
 		return cli.Misusef("--init must be mamba_ssm or hf, got %q", f.scheme)
 	}
-	if err := cli.CheckOutput(f.output, cli.Policy(f.force), directoryOf(f.config), directoryOf(f.tokenizer)); err != nil {
+	if err := cli.CheckOutput(f.output, cli.Policy(f.force), f.config, f.tokenizer); err != nil {
 		return err
 	}
 	ctx, stop := cli.NotifyContext()
@@ -115,14 +113,6 @@ func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 	padded := (n + multiple - 1) / multiple * multiple
 	a.Say("vocab_size is %d instead of %d: the tokenizer has %s", padded, rows, format.Counted(n, "id"))
 	return padded, nil
-}
-
-// directoryOf returns path, or its directory if path is a file.
-func directoryOf(path string) string {
-	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		return filepath.Dir(path)
-	}
-	return path
 }
 
 func (f initFlags) modelConfig() (mamba.Config, error) {

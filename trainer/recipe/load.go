@@ -24,7 +24,7 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	if r.FromScratch = !hasWeights(r.ModelDir); r.FromScratch && (c.LoRA != nil || c.Adapter != "") {
 		return fault.NotFound("model %s has no %s: an adapter needs a trained base model", r.ModelDir, weights.ModelFile)
 	}
-	if err := checkDistinct(c.OutputDir, r.ModelDir, c.Adapter); err != nil {
+	if err := checkDistinct(c.OutputDir, c.Model, r.ModelDir, c.Adapter); err != nil {
 		return err
 	}
 	sizes, err := mamba.LoadConfig(r.ModelDir)

@@ -101,13 +101,13 @@ func TieOf(c mamba.Config) lora.Tie {
 	return tiedHead
 }
 
-// Inputs returns the directories of the base and the adapters.
+// Inputs returns the files of the base and the adapters; see [InputFiles].
 func (m *Merge) Inputs() []string {
-	dirs := []string{m.Base}
+	paths := []string{m.Base}
 	for _, d := range m.adapters {
-		dirs = append(dirs, d.Path)
+		paths = append(paths, d.Path)
 	}
-	return dirs
+	return InputFiles(paths...)
 }
 
 // Close closes the files.

@@ -23,8 +23,15 @@ type Model struct {
 	Adapter   *lora.Adapter        // nil: none
 	Tokenizer *tokenizer.Tokenizer // nil: the directory has none
 
-	adapterDir string // "": no adapter
-	onWarning  func(error)
+	adapterDir    string // "": no adapter
+	tokenizerPath string // of the named tokenizer; "": the tokenizer of the adapter or the model is used
+	initialState  string // file of the named initial state; "": none
+	onWarning     func(error)
+}
+
+// Inputs returns the files that the model was loaded from; see [InputFiles].
+func (m *Model) Inputs() []string {
+	return append(InputFiles(m.Dir, m.adapterDir, m.tokenizerPath), m.initialState)
 }
 
 // warn reports err to the caller that loaded the model, if it asked for warnings.
@@ -81,7 +88,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	if err != nil {
 		return nil, err
 	}
-	l := &Model{Model: m, Dir: dir, Tokenizer: t, onWarning: o.Warn}
+	l := &Model{Model: m, Dir: dir, Tokenizer: t, tokenizerPath: named, initialState: o.InitialState, onWarning: o.Warn}
 	if d != nil {
 		if l.Adapter, err = d.Load(m); err != nil {
 			return nil, err

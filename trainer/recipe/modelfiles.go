@@ -14,13 +14,64 @@ import (
 	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
 	"mambatrain/internal/pyjson"
+	"mambatrain/lora"
 	"mambatrain/mamba"
+	"mambatrain/mamba/torchfile"
+	"mambatrain/nn/weights"
 )
 
 // tokenizerFiles are copied with a model, byte for byte. The first is the tokenizer itself.
 var tokenizerFiles = []string{
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
 	tokenizer.ChatTemplateFile,
+}
+
+// InputFiles returns the files that models, adapters, and tokenizers are read from. Each path is a directory or one of its
+// files, such as a GGUF file, whose other shards and tokenizer are included. Other files in the directories, which may be
+// results of earlier commands, are not. "" is ignored, and some of the files may not exist.
+func InputFiles(paths ...string) (files []string) {
+	for _, p := range paths {
+		dir, isInput := p, isInputFile
+		switch {
+		case p == "":
+			continue
+		case isFile(p):
+			dir, isInput = filepath.Dir(p), ggufRequest(filepath.Base(p)).Want
+			files = append(files, p) // a tokenizer.json may have any name
+		default:
+			files = append(files, shardsIn(p)...)
+		}
+		for _, pattern := range []string{"*", "*/*.jinja"} {
+			names, _ := fs.Glob(os.DirFS(dir), pattern) // the patterns are valid
+			for _, name := range names {
+				if isInput(name) {
+					files = append(files, filepath.Join(dir, filepath.FromSlash(name)))
+				}
+			}
+		}
+	}
+	return files
+}
+
+// isInputFile reports whether a file in the directory of a model, an adapter, or a tokenizer is read from there. A GGUF
+// file is not: if the directory has no other weights, the model's path is that of the file.
+func isInputFile(name string) bool {
+	return isTokenizerFile(name) || lora.IsAdapterFile(name) || weights.IsModelFile(name) || isTorchFile(name) ||
+		slices.Contains([]string{mamba.ConfigFile, mamba.ParamsFile, mamba.GenerationConfigFile, mamba.ConsolidatedFile}, name)
+}
+
+// shardsIn returns the files listed in the indexes in a directory, which may have any name.
+func shardsIn(dir string) (files []string) {
+	for _, name := range []string{weights.IndexFile, torchfile.IndexFile} {
+		index, err := weights.ReadIndex(filepath.Join(dir, name))
+		if err != nil {
+			continue // there is none
+		}
+		for _, shard := range index.Shards() {
+			files = append(files, filepath.Join(dir, shard))
+		}
+	}
+	return files
 }
 
 // CopyModelFiles copies the files of a model other than its weights: the tokenizer of the first directory that has one,

@@ -22,11 +22,13 @@ const (
 	Replace Policy = true // replace files of the same name, keep the others
 )
 
-// CheckOutput returns an error if dir may not be used for output: if it is not empty, or if it is one of the inputs.
-// Commands call it before expensive work. Inputs are files or directories; "" is ignored.
+// CheckOutput returns an error if dir may not be used for output: if it is not empty, or if it is or contains one of the
+// inputs. Commands call it before expensive work. Inputs are files or directories; "" is ignored.
 func CheckOutput(dir string, p Policy, inputs ...string) error {
-	if err := CheckDistinct("--output", dir, inputs...); err != nil {
-		return err
+	for _, input := range inputs {
+		if err := CheckDistinct("--output", dir, directoryOf(input)); err != nil {
+			return err
+		}
 	}
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -38,6 +40,14 @@ func CheckOutput(dir string, p Policy, inputs ...string) error {
 		return Misusef("--output %s is not empty; use --force to replace its files", dir)
 	}
 	return nil
+}
+
+// directoryOf returns path, or its directory if path is a file.
+func directoryOf(path string) string {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return filepath.Dir(path)
+	}
+	return path
 }
 
 // counts reports whether an entry makes its directory count as not empty. Temporary files of killed processes and
@@ -66,15 +76,6 @@ func CheckFile(path string, p Policy, inputs ...string) error {
 		return Misusef("--output %s already exists; use --force to replace it", path)
 	}
 	return nil
-}
-
-// FilesIn returns the paths of the files in a directory, as inputs for [CheckDistinct].
-func FilesIn(dir string) (paths []string) {
-	entries, _ := os.ReadDir(dir) // an unreadable directory has no inputs
-	for _, e := range entries {
-		paths = append(paths, filepath.Join(dir, e.Name()))
-	}
-	return paths
 }
 
 // modelKeys are the files that a directory needs to be recognized as a model, an adapter, or a tokenizer.
