@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mambatrain/cmd/mamba-train/internal/config"
@@ -40,12 +41,20 @@ func studioData(folders []string) studio.DataReader {
 		}
 		offline := hub.New()
 		offline.Offline = true
-		t, err := loadTokenizer(ctx, offline, c)
+		readable := append(slices.Clone(folders), offline.Cache)
+		t, err := loadTokenizer(ctx, offline, c, readable)
 		if err != nil {
 			return nil, err
 		}
 		o := c.Data.Config
 		o.Hub, o.Cache = offline, ""
+		files, err := filesOf(ctx, c.Data.Train, o.Config)
+		if err != nil {
+			return nil, err
+		}
+		if err := areInside(files, readable); err != nil { // links, and folders that a pattern matches
+			return nil, err
+		}
 		all := o.MaxTrainSamples
 		if all == 0 || all > readRows {
 			o.MaxTrainSamples = readRows
@@ -71,16 +80,22 @@ func studioData(folders []string) studio.DataReader {
 	}
 }
 
-// loadTokenizer reads the tokenizer of a run. It returns nil if there is none.
-func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config) (*tokenizer.Tokenizer, error) {
-	if c.Tokenizer == "" {
-		return recipe.LoadTokenizer(ctx, h, c.Model)
+// loadTokenizer reads the tokenizer of a run from files in the folders. It returns nil if there is none.
+func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config, folders []string) (*tokenizer.Tokenizer, error) {
+	var path string
+	var err error
+	if c.Tokenizer != "" {
+		path, err = recipe.FindTokenizer(ctx, h, c.Tokenizer)
+	} else {
+		path, err = recipe.FindModel(ctx, h, c.Model, "")
 	}
-	file, err := recipe.FindTokenizer(ctx, h, c.Tokenizer)
 	if err != nil {
 		return nil, err
 	}
-	return tokenizer.Load(file)
+	if err := areInside(recipe.InputFiles(path), folders); err != nil {
+		return nil, err
+	}
+	return recipe.LoadTokenizer(ctx, h, path)
 }
 
 // dataRow formats a document. If it consists of ids and there is no tokenizer, the ids are shown.
@@ -114,9 +129,23 @@ func staysInside(c *recipe.Config, folders []string) error {
 	return nil
 }
 
+// areInside returns an error if one of the files that exist is outside the folders.
+func areInside(files, folders []string) error {
+	for _, file := range files {
+		if err := isInside(file, folders); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// isInside returns an error if a path, checked after resolving symbolic links, is outside the folders. If it is a pattern,
+// only the folder before its first pattern character is checked.
 func isInside(path string, folders []string) error {
 	if i := strings.IndexAny(path, "*?["); i >= 0 {
-		path = filepath.Dir(path[:i] + "x")
+		if _, err := os.Lstat(path); err != nil { // otherwise, it is not a pattern
+			path = filepath.Dir(path[:i] + "x")
+		}
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(path) && filepath.IsLocal(path) {

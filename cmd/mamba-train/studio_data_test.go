@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,17 @@ func TestStudioData(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
 		t.Skip(err)
 	}
+	base := filepath.Join(quickstart, "base")
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(dir, "[x]"), 0o777), os.Mkdir(filepath.Join(dir, "data"), 0o777),
+		os.Symlink(filepath.Join(outside, "rows.jsonl"), filepath.Join(dir, "data", "rows.jsonl")),
+		os.CopyFS(filepath.Join(outside, "base"), os.DirFS(base)), os.CopyFS(filepath.Join(dir, "base"), os.DirFS(base)),
+		os.Remove(filepath.Join(dir, "base", "tokenizer.json")),
+		os.Symlink(filepath.Join(outside, "base", "tokenizer.json"), filepath.Join(dir, "base", "tokenizer.json")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
 	read := studioData([]string{dir, quickstart})
 	run := func(model, train string) (string, error) {
 		config := "model: " + model + "\noutput_dir: " + dir + "\ndata: {train: '" + train + "'}\n"
@@ -40,20 +52,23 @@ func TestStudioData(t *testing.T) {
 		}
 		return d.Rows[0].Segments[0].Text, nil
 	}
-	base := filepath.Join(quickstart, "base")
 	if got, err := run(base, filepath.Join(dir, "rows.jsonl")); err != nil || !strings.HasPrefix(got, "secret") {
 		t.Errorf("inside: %q, %v", got, err)
 	}
 	for _, train := range []string{
 		filepath.Join(outside, "rows.jsonl"), filepath.Join(outside, "*.jsonl"), filepath.Join(dir, "link", "rows.jsonl"),
 		filepath.Join(dir, "..", filepath.Base(outside), "rows.jsonl"), outside,
+		dir + "/[x]/../../" + filepath.Base(outside) + "/rows.jsonl", filepath.Join(dir, "data"), filepath.Join(dir, "data", "*.jsonl"),
+		filepath.Join(dir, "l*", "rows.jsonl"), "link:train",
 	} {
 		if got, err := run(base, train); err == nil || !strings.Contains(err.Error(), "outside the folders") {
 			t.Errorf("%s: %q, %v", train, got, err)
 		}
 	}
-	if _, err := run(outside, filepath.Join(dir, "rows.jsonl")); err == nil || !strings.Contains(err.Error(), "outside the folders") {
-		t.Errorf("model: %v", err)
+	for _, model := range []string{outside, dir + "/[x]/../../" + filepath.Base(outside) + "/base", filepath.Join(dir, "base")} {
+		if _, err := run(model, filepath.Join(dir, "rows.jsonl")); err == nil || !strings.Contains(err.Error(), "outside the folders") {
+			t.Errorf("model %s: %v", model, err)
+		}
 	}
 	if err := os.Remove(filepath.Join(dir, "config.yaml")); err != nil {
 		t.Fatal(err)
