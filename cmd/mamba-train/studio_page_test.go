@@ -86,8 +86,14 @@ func TestStudioPage(t *testing.T) {
 
 	s.browse(t, ctx, "start")
 	studiotest.Until(t, ctx, `document.querySelector("#upload")`)
+	typo := writeFile(t, "typo.yaml", "model: nowhere\noutput_dir: runs/typo\ntrain: {learning_rat: 1.0e-3}\n")
+	studiotest.Do(t, ctx, chromedp.SetUploadFiles("#upload", []string{typo}))
+	seen(t, ctx, ".side pre", "output_dir: runs/typo") // the form has been checked
+	const misspelled = "train.learning_rat: unknown key; did you mean train.learning_rate?"
+	seen(t, ctx, ".side .problem", misspelled)
 	studiotest.Do(t, ctx, chromedp.SetUploadFiles("#upload", []string{filepath.Join(root, "configs/quickstart.yaml")}))
 	studiotest.Until(t, ctx, `document.getElementById("field-model").value === "configs/quickstart/base"`)
+	studiotest.Until(t, ctx, fmt.Sprintf(`!document.querySelector(".side").textContent.includes(%s)`, quoted(misspelled)))
 	enter(t, ctx, "field-model", base)
 	enter(t, ctx, "field-output_dir", filepath.Join(runs, "quick"))
 	enter(t, ctx, "field-train.learning_rate", "-1")

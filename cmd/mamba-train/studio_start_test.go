@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -320,6 +321,25 @@ func TestStudioChecksTheForm(t *testing.T) {
 	var missing answer
 	if ask("/api/start/check", map[string]string{"model": "nowhere"}, &missing); missing.Needs != nil || !strings.Contains(missing.Unknown, "no such directory") {
 		t.Errorf("%+v", missing)
+	}
+}
+
+// What the form cannot show of a file is reported when the file is opened.
+func TestStudioOpensAFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := startStudio(t, linkProgram(t))
+	var opened struct {
+		Values map[string]string
+		Faults []faultAnswer
+	}
+	s.ask(t, "/api/start/open", map[string]string{"text": "model: m\ndistributed: {shards: 8}\ntrain: {learning_rat: 1.0e-3}\n"}, &opened)
+	var keys []string
+	for _, f := range opened.Faults {
+		keys = append(keys, f.Key)
+	}
+	slices.Sort(keys)
+	if want := []string{"distributed", "train.learning_rat"}; opened.Values["model"] != "m" || !slices.Equal(keys, want) {
+		t.Errorf("got %+v, want faults of %s", opened, want)
 	}
 }
 

@@ -8,7 +8,7 @@ const usual = new Set(["model", "output_dir", "data.train", "data.eval_fraction"
   "train.lr_scheduler_type", "train.warmup_steps", "train.eval_steps", "train.save_steps", "train.sample_prompts", "lora.r", "lora.lora_alpha", "lora.target_modules"]);
 const needed = new Set(["model", "output_dir", "data.train"]);
 const titles = { "": "Run", data: "Data", train: "Training", lora: "Adapter (LoRA)" };
-const left = new Set(["distributed"]); // started by mpirun
+const omitted = new Set(["distributed"]); // runs started by mpirun
 
 // fields returns the form for a schema: {element, values(), fill(values), mark(faults), focus(key)}. changed is called after
 // every input.
@@ -20,7 +20,7 @@ export function fields(schema, changed) {
   const nothing = h("p", { class: "faint", role: "status", hidden: true }, "No setting has that name or help.");
   const top = {};
   for (const [name, s] of Object.entries(schema.properties)) {
-    if (left.has(name)) continue;
+    if (omitted.has(name)) continue;
     if (s.properties) addSection(name, s.properties, s.description);
     else top[name] = s;
   }

@@ -5,7 +5,7 @@ import { getJSON, postJSON } from "./source.js";
 import { fields } from "./form.js";
 
 const pause = 350, longPause = 1200; // ms after the last keystroke before requesting the memory and the time
-let kept = null; // the input, for when the view is opened again
+let kept = null; // the input and the faults of its file, for when the view is opened again
 
 export const startView = {
   name: "start", title: "Start", make(source, like) {
@@ -31,33 +31,34 @@ async function build(source, like) {
   const yaml = h("pre", { class: "text", tabindex: "0", "aria-label": "The YAML file" });
   const button = h("button", { type: "submit", class: "primary" }, "Start the run");
   const failure = h("p", { class: "problem", role: "alert" });
+  const lost = h("p", { class: "problem", role: "alert" }); // what the form does not contain of the opened file
   let ownName = false, timer = 0, slow = 0, asking = new AbortController(), latest = null;
 
   const choice = h("select", { id: "begin" }, offers.files.map((f) => h("option", { value: f }, f)));
   const upload = h("input", { type: "file", id: "upload", accept: ".yaml,.yml", onchange: () => open(upload.files[0]?.text().then((text) => ({ text }))) });
   const begin = h("div", { class: "controls" },
     h("span", {}, h("label", { for: "begin" }, "Start from "), choice),
-    h("button", { type: "button", onclick: () => open({ file: choice.value }) }, "Fill the form"),
+    h("button", { type: "button", onclick: () => open({ file: choice.value }) }, "Fill in the form"),
     h("span", {}, h("label", { for: "upload" }, "or your own file "), upload));
   const side = h("div", { class: "side" },
     h("section", { class: "card", "aria-label": "Requirements of the run" }, h("h2", {}, "Requirements"), faults, needs, time),
     h("section", { class: "card", "aria-label": "Start" },
       h("div", { class: "field" }, h("label", { for: "file" }, "Write the configuration to"), file, fileFault, replaceLine),
-      overwriteLine, button, failure,
+      overwriteLine, button, lost, failure,
       h("details", {}, h("summary", {}, "The file"), yaml)));
   const page = h("form", { class: "columns", novalidate: true, onsubmit: (e) => { e.preventDefault(); start(); } }, form.element, side);
 
   async function open(what) {
-    failure.textContent = "";
     try {
       what = await what;
       if (!what) return;
+      failure.textContent = "";
       const opened = await (await postJSON("/api/start/open", what)).json();
       if (what.dir) opened.values.output_dir = another(opened.values.output_dir ?? "");
       form.fill(opened.values);
       ownName = false;
+      lost.textContent = opened.faults.length === 0 ? "" : ["The form does not contain all of the file.", ...opened.faults.map(say)].join("\n");
       changed();
-      if (opened.faults.length > 0) failure.textContent = opened.faults.map(say).join("\n");
     } catch (problem) { failure.textContent = problem.message; }
   }
 
@@ -67,7 +68,7 @@ async function build(source, like) {
     clearTimeout(timer);
     clearTimeout(slow);
     const values = form.values();
-    kept = values;
+    kept = { values, lost: lost.textContent };
     if (!ownName) file.value = values.output_dir ? values.output_dir.replace(/[\\/]+$/, "") + ".yaml" : "";
     timer = setTimeout(() => check(values, asking.signal), pause);
   }
@@ -86,11 +87,11 @@ async function build(source, like) {
   function show(answer) {
     failure.textContent = "";
     yaml.textContent = answer.yaml;
-    const homeless = form.mark(answer.faults);
+    const unplaced = form.mark(answer.faults);
     overwriteLine.hidden = !answer.existing;
     time.replaceChildren();
     faults.replaceChildren(...(answer.faults.length === 0 ? [] : [h("p", { class: "problem" }, answer.faults.length === 1 ? "1 fault" : `${answer.faults.length} faults`),
-      h("ul", {}, answer.faults.map((f) => h("li", {}, homeless.includes(f) ? say(f)
+      h("ul", {}, answer.faults.map((f) => h("li", {}, unplaced.includes(f) ? say(f)
         : h("button", { type: "button", class: "link", onclick: () => form.focus(f.key) }, say(f)))))]));
     const n = answer.needs;
     if (!n) {
@@ -126,8 +127,8 @@ async function build(source, like) {
         location.hash = route("job", answer.dir);
         return;
       }
-      const homeless = form.mark(answer.faults);
-      const ofFile = homeless.filter((f) => f.key === "file");
+      const unplaced = form.mark(answer.faults);
+      const ofFile = unplaced.filter((f) => f.key === "file");
       fileFault.textContent = ofFile.map((f) => f.problem).join("\n");
       if (ofFile.some((f) => f.problem.includes("exists"))) replaceLine.hidden = false;
       if (answer.faults.some((f) => f.key === "output_dir")) overwriteLine.hidden = false;
@@ -142,7 +143,7 @@ async function build(source, like) {
   }
 
   if (like) await open({ dir: source.runs.get(like)?.path ?? like });
-  else if (kept) { form.fill(kept); changed(); }
+  else if (kept) { lost.textContent = kept.lost; form.fill(kept.values); changed(); }
   else await open({ file: "starter" });
   return {
     children: [h("h1", {}, "Start a run"), begin, page],

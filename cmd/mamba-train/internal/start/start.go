@@ -145,8 +145,15 @@ func (h *Handlers) open(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	values, err := config.Texts(text, "")
-	studio.Answer(w, opened{values, problems(err)}, nil)
+	faults := problems(err)
+	if _, ok := values[distributed]; ok {
+		faults = append(faults, problem{distributed, "a run from the form has one process and one shard: to keep these settings, start the run on the command line"})
+	}
+	studio.Answer(w, opened{values, faults}, nil)
 }
+
+// distributed is the section that the form does not have.
+const distributed = "distributed"
 
 // starter is the name of the built-in file for a first configuration.
 const starter = "starter"
@@ -215,13 +222,13 @@ func (h *Handlers) inside(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	led, err := resolve(full)
+	target, err := resolve(full)
 	if err != nil {
 		return "", err
 	}
 	for _, folder := range h.library.Folders() {
 		if root, err := resolve(folder); err == nil {
-			if rel, err := filepath.Rel(root, led); err == nil && filepath.IsLocal(rel) {
+			if rel, err := filepath.Rel(root, target); err == nil && filepath.IsLocal(rel) {
 				return full, nil
 			}
 		}
@@ -231,9 +238,9 @@ func (h *Handlers) inside(path string) (string, error) {
 
 // resolve resolves the symbolic links in a path, the end of which may not exist yet.
 func resolve(path string) (string, error) {
-	led, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return led, err
+		return target, err
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", fmt.Errorf("%s is a broken symbolic link", path)
@@ -291,7 +298,7 @@ func (h *Handlers) refuse(c *recipe.Config, o order) (l fault.List) {
 		}
 	}
 	l.Require(isYAML(o.File), "file", "must end in .yaml, got %q", o.File)
-	l.Require(c.Distributed == nil, "distributed", "start a run with several ranks on the command line, with mpirun")
+	l.Require(c.Distributed == nil, distributed, "start a run with several ranks on the command line, with mpirun")
 	mode := checkpoint.Fresh
 	if o.Overwrite {
 		mode = checkpoint.Overwrite
