@@ -17,6 +17,21 @@ const (
 	lastRows = 24 // rows used for a summary
 )
 
+// evalLossOf returns the key of a row's evaluation loss, or "" if there is none. Of the losses on several named sets, it is
+// the first in alphabetical order.
+func evalLossOf(row checkpoint.Row) string {
+	if _, ok := row[evalLoss]; ok {
+		return evalLoss
+	}
+	first := ""
+	for key := range row {
+		if isEvalLoss(key) && (first == "" || key < first) {
+			first = key
+		}
+	}
+	return first
+}
+
 // isEvalLoss reports whether key is the loss on an evaluation set.
 func isEvalLoss(key string) bool {
 	return strings.HasPrefix(key, checkpoint.EvalPrefix) && strings.HasSuffix(key, "_loss")

@@ -198,11 +198,7 @@ func (r *run) summarize() {
 		fill(&s.Epoch, row, "epoch")
 		fill(&s.Loss, row, "loss")
 		fill(&s.TokensPerSecond, row, "tokens_per_second")
-		for key := range row {
-			if isEvalLoss(key) && (key == evalLoss || row[evalLoss] == 0) {
-				fill(&s.EvalLoss, row, key)
-			}
-		}
+		fill(&s.EvalLoss, row, evalLossOf(row))
 	}
 	for _, stamp := range r.stamps {
 		s.Updated = max(s.Updated, stamp.mod.Unix())

@@ -147,6 +147,17 @@ func TestForeignRun(t *testing.T) {
 	}
 }
 
+// Of several evaluation sets, the summary always shows the same one.
+func TestSeveralEvaluationSets(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "run", "log.jsonl"), `{"step":1,"eval_short_loss":2,"eval_long_loss":3,"eval_runtime":1}`+"\n")
+	for range 20 {
+		if s := only(t, dir); s.EvalLoss == nil || *s.EvalLoss != 3 {
+			t.Fatalf("got %+v, want an eval_loss of 3", s)
+		}
+	}
+}
+
 // An incomplete line is read once it is complete, lines that are not rows are skipped, and a replaced journal is read from
 // the start.
 func TestJournal(t *testing.T) {
