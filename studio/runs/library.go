@@ -43,16 +43,17 @@ type folder struct {
 // Open returns a library of the runs in the folders. The folders need not exist yet.
 func Open(folders ...string) (*Library, error) {
 	l := &Library{runs: map[string]*run{}}
-	taken := map[string]int{}
+	taken := map[string]bool{}
 	for _, p := range folders {
 		full, err := filepath.Abs(p)
 		if err != nil {
 			return nil, fmt.Errorf("runs: folder %s: %w", p, err)
 		}
 		f := &folder{path: full, name: filepath.Base(full)}
-		if taken[f.name]++; taken[f.name] > 1 {
-			f.name = fmt.Sprintf("%s-%d", f.name, taken[f.name])
+		for n := 2; taken[f.name]; n++ {
+			f.name = fmt.Sprintf("%s-%d", filepath.Base(full), n)
 		}
+		taken[f.name] = true
 		if err := f.open(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("runs: folder %s: %w", p, err)
 		}

@@ -158,6 +158,32 @@ func TestSeveralEvaluationSets(t *testing.T) {
 	}
 }
 
+// Every folder's runs have their own ids, even if a folder's name equals the one that another was given.
+func TestFoldersWithTheSameName(t *testing.T) {
+	dir := t.TempDir()
+	var folders []string
+	for _, name := range []string{"x/a", "x/a-2", "y/a", "z/a-2"} {
+		folders = append(folders, filepath.Join(dir, filepath.FromSlash(name)))
+		write(t, filepath.Join(dir, filepath.FromSlash(name), "log.jsonl"), `{"step":1,"loss":2}`+"\n")
+	}
+	l, err := runs.Open(folders...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := map[string]string{}
+	for _, s := range l.List() {
+		paths[s.ID] = s.Path
+	}
+	for i, id := range []string{"a", "a-2", "a-3", "a-2-2"} {
+		if paths[id] != folders[i] {
+			t.Errorf("%s is %q, want %q", id, paths[id], folders[i])
+		}
+	}
+	if len(paths) != len(folders) {
+		t.Errorf("got %v", paths)
+	}
+}
+
 // An incomplete line is read once it is complete, lines that are not rows are skipped, and a replaced journal is read from
 // the start.
 func TestJournal(t *testing.T) {
