@@ -40,7 +40,7 @@ consolidated.safetensors). PyTorch files are read without running any code in th
 	return cmd
 }
 
-// addOutputFlags defines the flags for the output of convert, export, and unmerge.
+// addOutputFlags defines the flags for the output of convert and export.
 func addOutputFlags(cmd *cobra.Command, f *convertFlags) {
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "file or directory to write")
 	addWeightFlags(cmd, &f.dtype, &f.shard)

@@ -88,9 +88,14 @@ func addAdapters(cmd *cobra.Command, adapters *[]string) {
 	cmd.Flags().StringArrayVar(adapters, "adapter", nil, "adapter directory, optionally followed by =WEIGHT; may be repeated")
 }
 
-// addWeightFlags defines the flags shared by the commands that write a model's weights.
+// addWeightFlags defines the flags of the commands that write weights in another type or shard size.
 func addWeightFlags(cmd *cobra.Command, dtype, shard *string) {
 	cmd.Flags().StringVar(dtype, "dtype", "", "float32, bfloat16, or float16; default: the model's own")
+	addShardFlag(cmd, shard)
+}
+
+// addShardFlag defines --max-shard-size.
+func addShardFlag(cmd *cobra.Command, shard *string) {
 	cmd.Flags().StringVar(shard, "max-shard-size", "5GB", "split the weights into files of at most this size")
 }
 
@@ -101,12 +106,17 @@ func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 			return o, cli.Misusef("--dtype must be float32, bfloat16, or float16, got %q", dtype)
 		}
 	}
+	o.ShardBytes, err = shardBytes(shard)
+	return o, err
+}
+
+// shardBytes parses the flag of addShardFlag.
+func shardBytes(shard string) (int64, error) {
 	size, err := format.ParseBytes(shard)
 	if err != nil || size == 0 {
-		return o, cli.Misusef("--max-shard-size: want a size such as 5GB, got %q", shard)
+		return 0, cli.Misusef("--max-shard-size: want a size such as 5GB, got %q", shard)
 	}
-	o.ShardBytes = int64(size)
-	return o, nil
+	return int64(size), nil
 }
 
 // mergeResult is the output of merge --json.

@@ -23,13 +23,15 @@ base's weights are restored bit for bit. A model that has changed since the merg
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "merged model directory")
 	addAdapters(cmd, &f.adapters)
 	cmd.Flags().StringVar(&f.base, "base", "", "base model; default: the adapter's")
-	addOutputFlags(cmd, &f)
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "model directory to write")
+	addShardFlag(cmd, &f.shard)
+	cmd.Flags().BoolVar(&f.force, "force", false, "replace existing files")
 	cli.RequireFlags(cmd, "model", "adapter", "output")
 	return cmd
 }
 
 func (a *app) unmerge(f convertFlags) error {
-	o, err := saveOptions(f.dtype, f.shard)
+	shard, err := shardBytes(f.shard)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func (a *app) unmerge(f convertFlags) error {
 	a.Wait("writing %s", f.output)
 	n := 0
 	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
-		n, err = m.Undo(ctx, dir, tmp, o)
+		n, err = m.Undo(ctx, dir, tmp, shard)
 		return err
 	})
 	if err != nil {

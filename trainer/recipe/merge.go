@@ -285,8 +285,9 @@ func (m *Merge) compare(want, got []float32, dtype weights.DType) (*float64, err
 }
 
 // Undo writes the base's weights to dir, bit for bit, after checking that every tensor of the merged model is the
-// result of applying the adapters to the base. It returns the number of tensors.
-func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOptions) (int, error) {
+// result of applying the adapters to the base. The weights are split into files of at most shardBytes. It returns the
+// number of tensors.
+func (m *Merge) Undo(ctx context.Context, merged, dir string, shardBytes int64) (int, error) {
 	if err := m.checkUnquantized(merged); err != nil {
 		return 0, err
 	}
@@ -306,7 +307,7 @@ func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOption
 		x, _ := m.files.Tensor(s.Name)
 		list[i] = weights.FromTensor(s.Name, x, x.DType)
 	}
-	if err := weights.SaveShards(dir, until(ctx, list), nil, o.ShardBytes); err != nil {
+	if err := weights.SaveShards(dir, until(ctx, list), nil, shardBytes); err != nil {
 		return 0, err
 	}
 	if err := m.config.Save(dir); err != nil {

@@ -71,7 +71,7 @@ func TestMerge_quantized(t *testing.T) {
 			t.Errorf("%s has different blocks", p.Name)
 		}
 	}
-	if _, err := m.Undo(t.Context(), file, filepath.Join(dir, "undone"), mamba.SaveOptions{}); err == nil || !strings.Contains(err.Error(), "was quantized") {
+	if _, err := m.Undo(t.Context(), file, filepath.Join(dir, "undone"), weights.DefaultShardBytes); err == nil || !strings.Contains(err.Error(), "was quantized") {
 		t.Errorf("unmerge: %v", err)
 	}
 }
