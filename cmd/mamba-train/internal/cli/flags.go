@@ -80,14 +80,19 @@ func CommandError(root *cobra.Command, err error) error {
 
 // pathFlags are the flags whose values are paths, in any command.
 var pathFlags = []string{
-	"adapter", "base", "cache", "config", "data", "initial-state", "model", "output", "per-row", "plot", "prompts", "resume", "state",
-	"tokenizer",
+	"adapter", "base", "cache", "config", "data", "dir", "initial-state", "model", "output", "per-row", "plot", "prompts", "resume",
+	"state", "tokenizer",
+}
+
+// isPath reports whether the value of a flag is a path. In other commands than generate, --messages is a column.
+func isPath(cmd *cobra.Command, flag string) bool {
+	return slices.Contains(pathFlags, flag) || flag == "messages" && cmd.Name() == "generate"
 }
 
 // ExpandPaths expands ~ and variables in the values of path flags, because shells do not expand --model=~/m.
 func ExpandPaths(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if !slices.Contains(pathFlags, f.Name) || err != nil {
+		if !isPath(cmd, f.Name) || err != nil {
 			return
 		}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
