@@ -90,7 +90,7 @@ func (a *app) doctor(model, device string) error {
 		return err
 	}
 	if err := fault.Join(errs...); err != nil {
-		return err
+		return cli.WithSignal(ctx, err)
 	}
 	a.Say("all checks passed")
 	return nil

@@ -108,7 +108,7 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 	}
 	m, err := f.open(ctx, a)
 	if err != nil {
-		return err
+		return cli.WithSignal(ctx, err)
 	}
 	if f.perRow != "" {
 		if err := checkPerRow(ctx, m, sets, f); err != nil {

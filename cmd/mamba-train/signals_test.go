@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +65,52 @@ func TestSignalsSaveTheRun(t *testing.T) {
 		if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", "adapter_model.safetensors")); len(found) != 1 {
 			t.Errorf("%v: checkpoints %v", signal, found)
 		}
+	}
+}
+
+// A signal during a download has the same exit code and message as one during the work that follows.
+func TestSignalWhileLoading(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals to send")
+	}
+	rows := writeFile(t, "q.jsonl", `{"text": "A stitch in time saves nine."}`)
+	for _, args := range [][]string{
+		{"eval", "--model", "o/m", "--data", rows}, {"generate", "--model", "o/m", "--prompt", "A"}, {"doctor", "--model", "o/m"},
+		{"data", "tokenize", "--tokenizer", "o/m", "--data", rows, "--output", filepath.Join(t.TempDir(), "ids.jsonl")},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			hub := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				select {
+				case asked <- struct{}{}:
+				default:
+				}
+				<-r.Context().Done() // never answers
+			}))
+			defer hub.Close()
+			cmd := exec.Command(os.Args[0], args...)
+			cmd.Env = append(os.Environ(), beMain+"=1", "HF_ENDPOINT="+hub.URL, "HF_HOME="+t.TempDir(), "HF_HUB_CACHE=", "HUGGINGFACE_HUB_CACHE=", "HF_HUB_OFFLINE=", "TRANSFORMERS_OFFLINE=")
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			var err error
+			select {
+			case err = <-ended:
+			case <-asked:
+				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				err = <-ended
+			}
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 143 || !strings.Contains(stderr.String(), "stopped by signal: terminated") {
+				t.Errorf("ended with %v, want exit code 143\n%s", err, stderr.String())
+			}
+		})
 	}
 }
 

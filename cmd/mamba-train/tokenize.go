@@ -40,7 +40,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	defer stop()
 	c, t, err := f.load(ctx, a)
 	if err != nil {
-		return err
+		return cli.WithSignal(ctx, err)
 	}
 	a.Wait("tokenizing")
 	s, err := data.WriteTokens(ctx, c.Data.Train, t, a.dataConfig(c), output)
