@@ -50,11 +50,11 @@ type doctorResult struct {
 }
 
 type kernelCheck struct {
-	Name       string  `json:"name"`
-	OK         bool    `json:"ok"`
-	Difference float64 `json:"difference"` // largest, relative to the largest value
-	Rate       float64 `json:"rate"`
-	Unit       string  `json:"unit"`
+	Name       string     `json:"name"`
+	OK         bool       `json:"ok"`
+	Difference cli.Finite `json:"difference"` // largest, relative to the largest value
+	Rate       float64    `json:"rate"`
+	Unit       string     `json:"unit"`
 }
 
 type modelCheck struct {
@@ -70,7 +70,7 @@ func (a *app) doctor(model, device string) error {
 	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: recipe.MachineMemory()}
 	p := kernel.ReadProcessor()
 	r.Cores, r.Caches = [2]int{p.Performance, p.Efficiency}, [2]int{p.L1, p.L2}
-	errs := r.checkKernels()
+	errs := r.addKernels(kernel.SelfTest(peakTime, peakBytes))
 	if model != "" {
 		dir, err := a.modelDirectory(ctx, model)
 		if err != nil {
@@ -103,12 +103,11 @@ var (
 	peakBytes = 256 << 20
 )
 
-// checkKernels runs the self-test of the kernels and returns the failures.
-func (r *doctorResult) checkKernels() (errs []error) {
-	report := kernel.SelfTest(peakTime, peakBytes)
+// addKernels adds the result of the kernels' self-test and returns the failures.
+func (r *doctorResult) addKernels(report kernel.Report) (errs []error) {
 	r.GFLOPS, r.GFLOPS16, r.Bandwidth = report.FLOPS/1e9, report.FLOPSBF16/1e9, report.Bandwidth
 	for _, c := range report.Checks {
-		if r.Kernels = append(r.Kernels, kernelCheck(c)); !c.OK {
+		if r.Kernels = append(r.Kernels, kernelCheck{c.Name, c.OK, cli.Finite(c.Difference), c.Rate, c.Unit}); !c.OK {
 			errs = append(errs, fmt.Errorf("the %s kernel differs from its reference loop by %.2g; set MAMBA_TRAIN_KERNELS=generic to avoid it", c.Name, c.Difference))
 		}
 	}
@@ -182,7 +181,7 @@ func (r doctorResult) text() string {
 		if !k.OK {
 			verdict = "WRONG"
 		}
-		line(k.Name, "%s, difference %.1e, %.0f %s", verdict, k.Difference, k.Rate, k.Unit)
+		line(k.Name, "%s, difference %.1e, %.0f %s", verdict, float64(k.Difference), k.Rate, k.Unit)
 	}
 	if m := r.Model; m != nil {
 		line("model", "%s: %s, %v, %s tokenizer", m.Dir, format.Counted(m.Tensors, "tensor"), format.Bytes(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])
