@@ -158,7 +158,7 @@ func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
 	if f.model == "" {
 		f.model = c.Model
 	}
-	if f.adapter == "" {
+	if !named { // the adapter belongs to the configuration's model
 		f.adapter = c.Adapter
 	}
 	if f.tokenizer == "" {
