@@ -25,7 +25,9 @@ func completions(root *cobra.Command) {
 		"resume":    {"force"},
 		"set":       keys,
 
-		"truncation": {"keep_start", "split", "error"},
+		"truncation":    {"keep_start", "split", "error"},
+		"encoding":      {"utf-8", "latin-1", "windows-1252", "utf-16"},
+		"segment-store": {"memory", "disk"},
 	}
 	formats := map[string][]string{"export": {"hf", "gguf"}, "graph": {"svg", "dot"}} // other --format flags are input formats
 	for _, cmd := range root.Commands() {
