@@ -49,6 +49,9 @@ func (a *app) infoCommand() *cobra.Command {
 }
 
 func (a *app) info(f infoFlags) error {
+	if len(f.sets) > 0 && f.config == "" {
+		return cli.Misusef("--set requires --config")
+	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	switch {

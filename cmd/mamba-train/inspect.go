@@ -16,7 +16,7 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	var f dataFlags
-	rows, batch := 3, -1
+	rows, batch := 3, noBatch
 	cmd := &cobra.Command{
 		Use:   "inspect",
 		Short: "Show rows as the model is trained on them: text, ids, labels",
@@ -35,6 +35,9 @@ elsewhere. --batch shows a micro-batch instead, divided into its documents.`,
 	return cmd
 }
 
+// noBatch is the default of --batch: show rows.
+const noBatch = -1
+
 // rowResult is a document in the output of inspect --json.
 type rowResult struct {
 	Row    int    `json:"row"` // row in the source, counted from 0
@@ -44,6 +47,12 @@ type rowResult struct {
 }
 
 func (a *app) inspect(f dataFlags, rows, batch int) error {
+	if rows < 0 {
+		return cli.Misusef("--rows must not be negative, got %d", rows)
+	}
+	if batch < noBatch {
+		return cli.Misusef("--batch must not be negative, got %d", batch)
+	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	c, d, t, err := f.open(ctx, a)
@@ -52,7 +61,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 	}
 	defer d.Close()
 	b := firstDocuments(d, rows)
-	if batch >= 0 {
+	if batch != noBatch {
 		l, err := d.Loader(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
 		if err != nil {
 			return err
