@@ -23,6 +23,7 @@ const GenerationConfigFile = "generation_config.json"
 type GenerationConfig struct {
 	GenerateOptions          // transformers' defaults for keys that the file omits
 	StopStrings     []string // a text ends at the first of these to appear
+	Limited         bool     // the file sets max_new_tokens or max_length
 
 	ignored  map[string]string // settings that would change the output but are not supported
 	followed []string          // names of supported settings that differ from their defaults
@@ -105,6 +106,7 @@ func loadGeneration(dir string) (*GenerationConfig, error) {
 			c.followed = append(c.followed, key)
 		}
 	}
+	c.Limited = given(raw["max_new_tokens"]) || c.MaxLength != 0
 	if given(raw["max_new_tokens"]) {
 		c.MaxLength = 0
 	}

@@ -78,6 +78,21 @@ func TestGenerationConfig_eos(t *testing.T) {
 	}
 }
 
+// TestGenerationConfig_limited checks that a limit in the file is known even if it equals the default.
+func TestGenerationConfig_limited(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"max_new_tokens":50}`: true, `{"max_length":30}`: true, `{"max_new_tokens":null}`: false, `{"max_length":0}`: false, `{"top_k":3}`: false,
+	} {
+		m, err := withGenerationConfig(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.GenerationConfig().Limited; got != want {
+			t.Errorf("%s: limited %v, want %v", text, got, want)
+		}
+	}
+}
+
 // TestGenerationConfig_ignored checks that exactly the unsupported settings that would change the output are listed.
 func TestGenerationConfig_ignored(t *testing.T) {
 	m, err := withGenerationConfig(t, `{"guidance_scale":1.5,"epsilon_cutoff":0.1,"renormalize_logits":true,"max_time":3,"bad_words_ids":[[1]],

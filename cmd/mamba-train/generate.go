@@ -156,7 +156,7 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 		return err
 	}
 	o.Prefill = recipe.DeviceFeeder(m.Model, a.warnOf)
-	if format != nil && !cmd.Flags().Changed("max-new-tokens") && o.MaxLength == 0 && o.MaxNewTokens == f.options.MaxNewTokens {
+	if format != nil && !cmd.Flags().Changed("max-new-tokens") && !m.GenerationConfig().Limited {
 		o.MaxNewTokens = answerTokens
 	}
 	switch {
