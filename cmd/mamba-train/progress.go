@@ -79,7 +79,7 @@ func (p *progress) observe(e trainer.Event) {
 	case trainer.SampleEvent:
 		p.sampled(e)
 	case trainer.SaveEvent:
-		p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time))
+		p.withoutBar(func() { p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time)) })
 	case trainer.SaveFailureEvent:
 		p.withoutBar(func() { p.app.Warn("step %d: %v; the run continues", e.Step, e.Err) })
 	case trainer.MissingBestEvent:

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/schollz/progressbar/v3"
+
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/trainer"
 )
@@ -21,6 +23,19 @@ func TestWarningsDespiteQuiet(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%T: %q, want %q", e, out.String(), want)
 		}
+	}
+}
+
+// A saved checkpoint has its own line, not the rest of the bar's.
+func TestSavedLine(t *testing.T) {
+	var out strings.Builder
+	p := newProgress(&app{Console: cli.Console{Err: &out, Verbose: true}})
+	p.bar = progressbar.NewOptions(3, progressbar.OptionSetWriter(&out), progressbar.OptionUseANSICodes(true))
+	p.bar.Set(1)
+	p.observe(trainer.SaveEvent{Dir: "run/checkpoint-1"})
+	before, _, found := strings.Cut(out.String(), "saved run/checkpoint-1 in ")
+	if line := before[strings.LastIndexAny(before, "\r\n")+1:]; !found || line != "" || before == "" {
+		t.Errorf("%q", out.String())
 	}
 }
 
