@@ -138,6 +138,11 @@ func TestStudioPage(t *testing.T) {
 	s.browse(t, ctx, "run", "runs/quick")
 	press(t, ctx, "Try it")
 	studiotest.Until(t, ctx, `document.querySelector("#mode-chat")?.checked && document.querySelector("#try-place").children.length > 0`)
+	enter(t, ctx, "max_new_tokens", "12.5")
+	enter(t, ctx, "prompt", "kept")
+	press(t, ctx, "Send")
+	seen(t, ctx, ".ask .problem", "max_new_tokens: want a non-negative whole number, got 12.5")
+	studiotest.Until(t, ctx, `document.getElementById("prompt").value === "kept" && document.querySelectorAll(".entry").length === 0`)
 	enter(t, ctx, "max_new_tokens", "20")
 	enter(t, ctx, "temperature", "0.7") // matters only for sampling
 	studiotest.Until(t, ctx, `document.getElementById("do_sample").value === "true"`)

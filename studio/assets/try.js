@@ -93,12 +93,14 @@ export const tryView = {
       const words = prompt.value;
       if (writing || !id || (chat.checked && words.trim() === "")) return;
       failure.textContent = "";
+      let options;
+      try { options = controls.values(); } catch (problem) { failure.textContent = problem.message; return; }
       const mine = writing = new AbortController();
       sendButton.disabled = true;
       stopButton.hidden = false;
       if (chat.checked) prompt.value = "";
       try {
-        await Promise.all(Object.keys(sides).filter((side) => side === "adapted" || both.checked).map((side) => write(side, words, mine.signal)));
+        await Promise.all(Object.keys(sides).filter((side) => side === "adapted" || both.checked).map((side) => write(side, words, options, mine.signal)));
       } catch (problem) {
         if (!mine.signal.aborted) failure.textContent = problem.message;
       }
@@ -106,8 +108,8 @@ export const tryView = {
     }
 
     // write lets one side generate, and keeps its answer for the next message.
-    async function write(side, words, signal) {
-      const question = { id, place: place.value, side, precision: precision.value, prompt: words, options: controls.values() };
+    async function write(side, words, options, signal) {
+      const question = { id, place: place.value, side, precision: precision.value, prompt: words, options };
       const history = histories[side];
       if (chat.checked) {
         if (history.length === 0 && system.value.trim()) history.push({ role: "system", content: system.value });
@@ -183,6 +185,7 @@ function sampling() {
     ["top_p", "choose among the most probable tokens with this total probability", ""], ["min_p", "exclude tokens less probable than this fraction of the most probable one", ""],
     ["repetition_penalty", "values above 1 make tokens that have already occurred less probable", ""], ["seed", "seed for sampling", "42"]];
   const sample = h("select", { id: "do_sample" }, [["", "by the model's settings"], ["true", "sampled by probability"], ["false", "always the most probable"]].map(([value, words]) => h("option", { value }, words)));
+  const whole = ["max_new_tokens", "top_k", "seed"];
   const draws = ["temperature", "top_k", "top_p", "min_p"]; // only matter where tokens are drawn
   const inputs = numbers.map(([name, help, value]) => {
     const input = h("input", { type: "text", inputmode: "decimal", id: name, value, autocomplete: "off", "aria-describedby": `${name}-help` });
@@ -196,7 +199,8 @@ function sampling() {
       for (const { name, input } of inputs) {
         if (input.value.trim() === "") continue;
         const v = Number(input.value);
-        if (Number.isNaN(v)) throw new Error(`${name}: want a number, got ${input.value}`);
+        if (whole.includes(name) && !(Number.isSafeInteger(v) && v >= 0)) throw new Error(`${name}: want a non-negative whole number, got ${input.value}`);
+        if (!Number.isFinite(v)) throw new Error(`${name}: want a number, got ${input.value}`);
         values[name] = v;
       }
       return values;
