@@ -39,7 +39,7 @@ func (a *app) trainCommand() *cobra.Command {
 		Use:   "train",
 		Short: "Train or fine-tune a model",
 		Long: `Train or fine-tune a model as configured in a YAML file. train --print-config prints one to start from;
-with --verbose, it lists all keys with their defaults. Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --set train.learning_rate=1e-3.`,
+with --verbose, it lists all keys with their defaults. Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --set train.learning_rate=1e-3 < --threads, --precision, --device.`,
 		Example: `  mamba-train train -c configs/quickstart.yaml
   mamba-train train --print-config > run.yaml
   mamba-train train -c configs/quickstart.yaml --set train.num_train_epochs=1 --set output_dir=runs/short
