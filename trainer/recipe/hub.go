@@ -127,7 +127,7 @@ func resolveAdapter(ctx context.Context, client *hub.Client, name string) (strin
 	isWeights := func(file string) bool { return file == lora.WeightsFile || file == torch }
 	return resolve(ctx, client, "adapter", name, hub.Request{
 		Want: func(file string) bool {
-			return file == lora.ConfigFile || isWeights(file) || isTokenizerFile(file)
+			return lora.IsAdapterFile(file) || file == torch || isTokenizerFile(file)
 		},
 		Enough: func(names []string) bool {
 			return slices.Contains(names, lora.ConfigFile) && slices.ContainsFunc(names, isWeights)

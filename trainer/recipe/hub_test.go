@@ -30,6 +30,28 @@ func TestModelFiles(t *testing.T) {
 	}
 }
 
+// TestAdapterFiles checks that everything an adapter is loaded from is fetched.
+func TestAdapterFiles(t *testing.T) {
+	want := []string{"adapter_config.json", "adapter_model.safetensors", "initial_state.safetensors", "tokenizer.json"}
+	files := hubtest.Repository{"adapter_model.bin": nil, "loss.svg": nil}
+	for _, name := range want {
+		files[name] = []byte("{}")
+	}
+	server := hubtest.New(t, map[string]hubtest.Repository{"models/o/adapter": files})
+	dir, err := resolveAdapter(t.Context(), &hub.Client{Endpoint: server.URL, Cache: t.TempDir()}, "o/adapter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("fetched %v, want %v", names, want)
+	}
+}
+
 // TestGGUFFiles checks that a repository's only GGUF file is the model, that several must be distinguished, and that
 // other weights take precedence.
 func TestGGUFFiles(t *testing.T) {
