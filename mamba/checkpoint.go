@@ -217,6 +217,10 @@ func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
 		used[head.name] = true
 		return nil
 	}
+	if !head.dtype.IsFloating() || !table.dtype.IsFloating() { // match reports the types
+		c.TieWordEmbeddings = false
+		return nil
+	}
 	same, err := t.equal(head.name, table.name)
 	if err != nil {
 		return fmt.Errorf("mamba: %w", err)

@@ -122,6 +122,9 @@ func TestHeads(t *testing.T) {
 func TestLoadFaults(t *testing.T) {
 	dir := rewrite(t, unchanged, func(x weights.Tensor) []weights.Entry {
 		switch x.Name {
+		case tableName:
+			ints := func() (any, error) { return make([]int, x.Size()), nil }
+			return append(same(x), weights.Entry{Name: headName, Shape: x.Shape, DType: weights.I64, Values: ints})
 		case "backbone.layers.0.mixer.D":
 			return nil
 		case "backbone.layers.1.mixer.A_log":
@@ -133,7 +136,7 @@ func TestLoadFaults(t *testing.T) {
 	})
 	_, err := Load(dir, LoadOptions{})
 	for _, want := range []string{
-		"4 tensors do not match config.json:", "missing: backbone.layers.0.mixer.D [128]",
+		"5 tensors do not match config.json:", "type: lm_head.weight is I64, want F32, BF16, or F16", "missing: backbone.layers.0.mixer.D [128]",
 		"shape: backbone.layers.1.mixer.A_log is [3] in the file, but [128 16] according to config.json",
 		"type: backbone.norm_f.weight is I64", "unexpected: surplus [1]",
 	} {

@@ -184,6 +184,9 @@ func (a *archive) tensor(name string) Tensor {
 // float32s reads a tensor in row-major order.
 func (a *archive) float32s(name string) ([]float32, error) {
 	x := a.views[name]
+	if storageTypes[x.storage.kind] == "" { // check accepts any shape
+		return nil, fmt.Errorf("torchfile: %s: tensor %s: is %s, want FloatStorage, BFloat16Storage, or HalfStorage", a.path, name, x.storage.kind)
+	}
 	all, err := a.storage(x.storage)
 	if err != nil {
 		return nil, fmt.Errorf("torchfile: %s: tensor %s: %w", a.path, name, err)

@@ -384,7 +384,8 @@ func (u *unpickler) tupleOf(n int) error {
 	}
 	at := len(u.stack) - n
 	t := append(tuple(nil), u.stack[at:]...)
-	u.stack = append(u.stack[:at], t)
+	u.stack = u.stack[:at]
+	u.push(t)
 	return nil
 }
 

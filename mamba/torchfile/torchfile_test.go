@@ -133,6 +133,7 @@ func TestHostilePickles(t *testing.T) {
 		"elements for one":                {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + "Na."), "cannot add elements to a tuple"},
 		"a storage of one":                {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + "(h\x00h\x00h\x00h\x00h\x00tQ."), "not a storage"},
 		"a deep tuple":                    {pickled("\x80\x02)" + strings.Repeat("\x85", 1_000_000) + "."), "contains a tuple, want"},
+		"too many tuples":                 {pickled("\x80\x02)" + strings.Repeat("\x85", 4_300_000) + "."), "more values than a list"},
 		"too many containers":             {pickled("\x80\x02" + strings.Repeat("}", 4_300_000) + "."), "more values than a list"},
 		"too long a memo":                 {pickled("\x80\x02}" + strings.Repeat("\x94", 4_300_000) + "."), "more values than a list"},
 		"too long a description":          {pickled("\x80\x02" + strings.Repeat("N", 1<<24) + "."), "too large for a list"},
@@ -176,6 +177,29 @@ func TestHostilePickles(t *testing.T) {
 		if err == nil {
 			f.Close()
 		}
+	}
+}
+
+// A tensor of a type that cannot be read is refused, however large the pickle says that it is.
+func TestEqual_unreadable(t *testing.T) {
+	entry := func(name, key string) string {
+		return "X\x01\x00\x00\x00" + name + "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nDoubleStorage\n" +
+			"X\x01\x00\x00\x00" + key + "X\x03\x00\x00\x00cpu\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x40tQK\x00K\x04\x85K\x01\x85tRs"
+	}
+	r, err := Open(repack(t, func(name string, b []byte) []byte {
+		if name == "archive/data.pkl" {
+			return []byte("\x80\x02}" + entry("a", "0") + entry("b", "1") + ".")
+		}
+		return b
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	x, _ := r.Tensor("a")
+	y, _ := r.Tensor("b")
+	if _, err := Equal(x, y); err == nil || !strings.Contains(err.Error(), "tensor a: is DoubleStorage, want FloatStorage") {
+		t.Errorf("got %v", err)
 	}
 }
 
