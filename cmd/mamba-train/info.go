@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -126,8 +125,10 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 			types = []string{r.DType}
 		}
 		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), format.Bytes(r.FileBytes), strings.Join(types, ", "))
-	case dir == "" || errors.Is(err, fs.ErrNotExist):
+	case dir == "":
 		text += "\nfiles        no weights"
+	case errors.Is(err, weights.ErrNoWeights):
+		text += "\nfiles        no weights in safetensors files"
 	default:
 		return err
 	}
