@@ -29,7 +29,7 @@ func (a *app) convertCommand() *cobra.Command {
 		Short: "Convert an original state-spaces or Mistral checkpoint to a Hugging Face directory",
 		Long: `Convert an original Mamba-1 or Mamba-2 checkpoint to a Hugging Face directory. It may come from state-spaces (config.json
 with d_model, n_layer, and ssm_cfg; weights in pytorch_model.bin or safetensors) or from Mistral (params.json and
-consolidated.safetensors). PyTorch files are read without running any code in them. Other models are `,
+consolidated.safetensors). PyTorch files are read without running any code in them. Other models are refused.`,
 		Example: "  mamba-train convert --model state-spaces/mamba-130m --output models/mamba-130m-hf",
 		Args:    cli.NoArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.convert(f) },

@@ -66,6 +66,15 @@ func TestHelpExamples(t *testing.T) {
 	testscript.Run(t, p)
 }
 
+// Every description in the help ends with a whole sentence.
+func TestHelpDescriptions(t *testing.T) {
+	for _, cmd := range leaves((&app{}).root()) {
+		if text := strings.TrimSpace(cmd.Long); text != "" && !strings.HasSuffix(text, ".") {
+			t.Errorf("%s ends with %q", cmd.CommandPath(), text[max(0, len(text)-40):])
+		}
+	}
+}
+
 func isHeavy(line string) bool {
 	for part := range heavy {
 		if strings.HasPrefix(line, part) {
