@@ -104,8 +104,8 @@ func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	}
 	v.merges, _ = f.Key("tokenizer.ggml.merges").([]string)
 	v.pre, _ = f.Key("tokenizer.ggml.pre").(string)
-	if len(v.merges) == 0 {
-		return v, fmt.Errorf("tokenizer.ggml.merges: is missing or empty")
+	if v.merges == nil { // a vocabulary of single characters has an empty list
+		return v, fmt.Errorf("tokenizer.ggml.merges: is missing")
 	}
 	return v, nil
 }

@@ -86,6 +86,21 @@ func TestLoadGGUF_refuses(t *testing.T) {
 	}
 }
 
+// The merges of a vocabulary of single characters are empty.
+func TestLoadGGUF_noMerges(t *testing.T) {
+	tok, err := Load(writeGGUF(t, func(w *gguf.Writer) {
+		w.Set("tokenizer.ggml.model", "gpt2")
+		w.Set("tokenizer.ggml.tokens", []string{"a", "b"})
+		w.Set("tokenizer.ggml.merges", []string{})
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tok.Encode("aba"); !slices.Equal(got, []int{0, 1, 0}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 // writeGGUF writes a file with keys alone.
 func writeGGUF(t *testing.T, set func(w *gguf.Writer)) string {
 	t.Helper()

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 
 	"mambatrain/internal/inputfile"
@@ -65,7 +64,11 @@ func (t StoredTensor) Blocks() ([]byte, error) {
 // next to it. Everything that a header claims is checked against the size of its file before it is used.
 func Open(path string) (*File, error) {
 	f := &File{Path: path, keys: map[string]any{}, maps: map[*os.File]*mappedfile.Mapping{}}
-	if err := f.open(); err != nil {
+	err := f.open()
+	if err == nil {
+		err = f.checkNames()
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -127,6 +130,18 @@ func (f *File) open() error {
 	return nil
 }
 
+// checkNames returns an error if two tensors have the same name.
+func (f *File) checkNames() error {
+	seen := make(map[string]bool, len(f.Tensors))
+	for _, t := range f.Tensors {
+		if seen[t.Name] {
+			return fmt.Errorf("gguf: %s: tensor %s: appears twice", t.file.Name(), t.Name)
+		}
+		seen[t.Name] = true
+	}
+	return nil
+}
+
 // add opens one file and appends its tensors.
 func (f *File) add(path string, keys map[string]any) error {
 	file, err := inputfile.Open(path)
@@ -138,7 +153,7 @@ func (f *File) add(path string, keys map[string]any) error {
 	if err != nil {
 		return fmt.Errorf("gguf: %w", err)
 	}
-	r := &reader{in: bufio.NewReaderSize(file, 1<<16), left: info.Size(), keys: keys}
+	r := &reader{in: bufio.NewReaderSize(file, 1<<16), left: min(info.Size(), maxHeader), keys: keys}
 	tensors, data, err := r.header()
 	if err != nil {
 		return fmt.Errorf("gguf: %s: %w", path, err)
@@ -146,9 +161,6 @@ func (f *File) add(path string, keys map[string]any) error {
 	for _, t := range tensors {
 		if t.offset < 0 || t.offset > info.Size()-data || t.bytes() > info.Size()-data-t.offset {
 			return fmt.Errorf("gguf: %s: tensor %s: its %d bytes extend past the end of the file, which may be truncated", path, t.Name, t.bytes())
-		}
-		if slices.ContainsFunc(f.Tensors, func(other StoredTensor) bool { return other.Name == t.Name }) {
-			return fmt.Errorf("gguf: %s: tensor %s: appears twice", path, t.Name)
 		}
 		t.in, t.file, t.offset = f, file, data+t.offset
 		f.Tensors = append(f.Tensors, t)
@@ -173,7 +185,7 @@ func number(v any) (int, bool) {
 type reader struct {
 	in   *bufio.Reader
 	read int64
-	left int64 // unread bytes of the file
+	left int64 // bytes that may still be read
 	keys map[string]any
 	err  error
 }
@@ -230,6 +242,9 @@ func (r *reader) header() ([]StoredTensor, int64, error) {
 		r.fail("has version %d; only versions 2 and 3 are supported", v)
 	}
 	tensors, keys := r.uint64(), r.uint64()
+	if r.err == nil && tensors > maxTensors {
+		r.fail("has %d tensors, want at most %d", tensors, maxTensors)
+	}
 	for range keys {
 		if r.key(); r.err != nil {
 			return nil, 0, r.err
@@ -269,8 +284,12 @@ func (r *reader) key() {
 	r.keys[name] = r.value(name, kind)
 }
 
-// maxArray exceeds the number of merges in any vocabulary.
-const maxArray = 1 << 24
+// Limits that exceed the sizes in any model: vocabularies take at most 50 MB, and models have about 10,000 tensors.
+const (
+	maxHeader  = 256 << 20 // bytes
+	maxTensors = 1 << 16
+	maxArray   = 1 << 24 // elements
+)
 
 // value reads a value of the given type.
 func (r *reader) value(name string, kind uint32) any {
@@ -278,43 +297,36 @@ func (r *reader) value(name string, kind uint32) any {
 		return r.scalar(name, kind)
 	}
 	of, n := r.uint32(), r.uint64()
-	if r.err == nil && (n > uint64(r.left) || n > maxArray) {
-		r.fail("key %s: has %d elements, but only %d bytes are left", name, n, r.left)
+	if limit := min(uint64(r.left), maxArray); r.err == nil && n > limit {
+		r.fail("key %s: has %d elements, want at most %d", name, n, limit)
 	}
-	var list []any
+	switch of {
+	case 0, 2, 4, 10:
+		return elements[uint64](r, name, of, n)
+	case 1, 3, 5, 11:
+		return elements[int64](r, name, of, n)
+	case 6, 12:
+		return elements[float64](r, name, of, n)
+	case 7:
+		return elements[bool](r, name, of, n)
+	case 8:
+		return elements[string](r, name, of, n)
+	}
+	r.fail("key %s: has elements of unknown type %d", name, of)
+	return nil
+}
+
+// elements reads n scalars of type T, which is that of the values of kind of.
+func elements[T any](r *reader, name string, of uint32, n uint64) []T {
+	list := []T{}
 	for range n {
+		v, _ := r.scalar(name, of).(T)
 		if r.err != nil {
 			return nil
 		}
-		list = append(list, r.scalar(name, of))
+		list = append(list, v)
 	}
-	return typed(list)
-}
-
-// typed returns the elements as a slice of their own type.
-func typed(list []any) any {
-	if len(list) == 0 {
-		return nil
-	}
-	switch list[0].(type) {
-	case string:
-		return sliceOf[string](list)
-	case uint64:
-		return sliceOf[uint64](list)
-	case int64:
-		return sliceOf[int64](list)
-	case float64:
-		return sliceOf[float64](list)
-	}
-	return sliceOf[bool](list)
-}
-
-func sliceOf[T any](list []any) []T {
-	out := make([]T, len(list))
-	for i, v := range list {
-		out[i], _ = v.(T)
-	}
-	return out
+	return list
 }
 
 func (r *reader) scalar(name string, kind uint32) any {

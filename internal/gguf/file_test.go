@@ -20,7 +20,7 @@ func sample(t testing.TB) []byte {
 	var w gguf.Writer
 	for name, v := range map[string]any{
 		"u8": uint8(200), "i16": int16(-2), "f32": float32(1.5), "yes": true, "s": "héy", "u64": uint64(1 << 56), "f64": -2.0,
-		"texts": []string{"a", ""}, "ints": []int32{1, -1},
+		"texts": []string{"a", ""}, "ints": []int32{1, -1}, "empty": []string{},
 	} {
 		w.Set(name, v)
 	}
@@ -51,7 +51,7 @@ func TestOpen(t *testing.T) {
 	defer f.Close()
 	for name, want := range map[string]any{
 		"u8": uint64(200), "i16": int64(-2), "f32": 1.5, "yes": true, "s": "héy", "u64": uint64(1 << 56), "f64": -2.0,
-		"texts": []string{"a", ""}, "ints": []int64{1, -1}, "none": nil,
+		"texts": []string{"a", ""}, "ints": []int64{1, -1}, "empty": []string{}, "none": nil,
 	} {
 		if got := f.Key(name); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is %#v, want %#v", name, got, want)
@@ -133,8 +133,17 @@ func TestOpen_damaged(t *testing.T) {
 		"invalid dimension":                    edit(u64(dims+4, 1<<60)),
 		"is MXFP4, which is not supported":     edit(func(b []byte) { b[dims+12] = 39 }),
 		"starts at byte 1, which is not a mul": edit(u64(dims+16, 1)),
+		"has 1048576 tensors, want at most":    edit(u64(8, 1<<20)),
+		"tensor a: appears twice":              edit(func(b []byte) { b[dims-1] = 'a' }),
+		"the header needs 536870912 bytes":     edit(u64(24, 1<<29)), // in a sparse file
 	} {
-		f, err := gguf.Open(write(t, "x.gguf", b))
+		path := write(t, "x.gguf", b)
+		if strings.Contains(want, "536870912") {
+			if err := os.Truncate(path, 1<<30); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := gguf.Open(path)
 		if err == nil {
 			f.Close()
 			t.Errorf("no error, want %q", want)
