@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 
 	"mambatrain/internal/inputfile"
 	"mambatrain/internal/mappedfile"
@@ -24,7 +25,9 @@ type File struct {
 
 	keys  map[string]any
 	files []*os.File
-	maps  map[*os.File]*mappedfile.Mapping // of the files whose blocks are in use
+
+	mapping sync.Mutex                       // guards maps
+	maps    map[*os.File]*mappedfile.Mapping // of the files whose blocks are in use
 }
 
 // StoredTensor is a tensor and its place in a file.
@@ -43,8 +46,10 @@ func (t StoredTensor) ReadAt(b []byte, at int64) (int, error) { return t.file.Re
 
 // Blocks returns the tensor's bytes in the mapped file, which use no memory of the process: the system reads them on
 // first use and may drop them again. They remain valid for the life of the process, even after the file is closed. If
-// the file is truncated, see [mappedfile.Explain].
+// the file is truncated, see [mappedfile.Explain]. It is safe for concurrent use.
 func (t StoredTensor) Blocks() ([]byte, error) {
+	t.in.mapping.Lock()
+	defer t.in.mapping.Unlock()
 	m := t.in.maps[t.file]
 	if m == nil {
 		var err error

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"mambatrain/internal/gguf"
@@ -107,6 +108,26 @@ func TestBlocks(t *testing.T) {
 	}
 	if _, err := f.Tensors[1].Blocks(); err == nil || !strings.Contains(err.Error(), "the file shrank") {
 		t.Errorf("blocks of a truncated file: got %v", err)
+	}
+}
+
+// Goroutines that call Blocks share one mapping of the file.
+func TestBlocks_concurrent(t *testing.T) {
+	f, err := gguf.Open(write(t, "x.gguf", sample(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all sync.WaitGroup
+	blocks := make([][]byte, 16)
+	for i := range blocks {
+		all.Go(func() { blocks[i], _ = f.Tensors[0].Blocks() })
+	}
+	all.Wait()
+	for _, b := range blocks {
+		if len(b) == 0 || &b[0] != &blocks[0][0] {
+			t.Fatal("the blocks are not shared")
+		}
 	}
 }
 
