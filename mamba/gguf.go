@@ -93,7 +93,7 @@ func writeGGUF(c Config, t checkpoint, from, file string, o GGUFOptions) (int, e
 		if arch.note != "" {
 			o.Note(arch.note)
 		}
-		if err := noteGeneration(from, o); err != nil {
+		if err := noteGeneration(from, c, o); err != nil {
 			return 0, err
 		}
 	}
@@ -101,20 +101,39 @@ func writeGGUF(c Config, t checkpoint, from, file string, o GGUFOptions) (int, e
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
-// noteGeneration notes the settings of generation_config.json, which llama.cpp takes from its command line. It omits a
-// single EOS id, which is among the keys of the GGUF file.
-func noteGeneration(from string, o GGUFOptions) error {
+// noteGeneration notes the ids that end a text and the settings of generation_config.json that a GGUF file cannot store.
+// llama.cpp takes the settings from its command line.
+func noteGeneration(from string, model Config, o GGUFOptions) error {
 	c, err := loadGeneration(from)
-	if c == nil || err != nil {
+	if err != nil {
 		return err
 	}
+	stored := o.endOfText(model)
+	if c == nil || c.EOS == nil { // texts end as in config.json
+		lost := slices.DeleteFunc(slices.Clone(model.EOSTokenID), func(id int) bool { return slices.Contains(stored, id) })
+		if len(model.EOSTokenID) > 1 && len(lost) > 0 {
+			o.Note(fmt.Sprintf("a GGUF file has only one eos_token_id, %d; llama.cpp does not end a text at the others in config.json: %v", stored[0], lost))
+		}
+	}
+	if c == nil {
+		return nil
+	}
 	lost := slices.DeleteFunc(c.followed, func(key string) bool {
-		return key == "eos_token_id" && (len(c.EOS) == 0 || len(c.EOS) == 1 && (o.EOS == nil || c.EOS[0] == *o.EOS))
+		return key == "eos_token_id" && (len(c.EOS) == 0 || slices.Equal(c.EOS, stored))
 	})
 	if len(lost) > 0 {
 		o.Note("a GGUF file cannot store these settings of " + GenerationConfigFile + ": " + strings.Join(lost, ", ") + "; pass them to llama.cpp as flags")
 	}
 	return nil
+}
+
+// endOfText returns the id for the end of a text that is stored in the file, or none. The tokenizer's takes precedence
+// over those of config.json, which are wrong for some models, such as Codestral.
+func (o GGUFOptions) endOfText(c Config) []int {
+	if o.EOS != nil {
+		return []int{*o.EOS}
+	}
+	return c.EOSTokenID[:min(1, len(c.EOSTokenID))]
 }
 
 // source is where a tensor's values come from.

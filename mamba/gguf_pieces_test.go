@@ -113,6 +113,41 @@ func TestGGUFSpecials(t *testing.T) {
 	}
 }
 
+// TestExportGGUF_endOfText checks that an export notes the ids that end a text but are not in the file, whichever file
+// defines them.
+func TestExportGGUF_endOfText(t *testing.T) {
+	six := 6
+	for _, c := range []struct {
+		model      TokenIDs
+		generation string
+		tokenizer  *int
+		want       string
+	}{
+		{TokenIDs{0}, "", nil, ""},
+		{TokenIDs{0, 5}, "", nil, "one eos_token_id, 0; llama.cpp does not end a text at the others in config.json: [5]"},
+		{TokenIDs{0, 6}, `{"top_k": 50}`, &six, "one eos_token_id, 6; llama.cpp does not end a text at the others in config.json: [0]"},
+		{TokenIDs{0, 5}, `{"eos_token_id": 0}`, nil, ""},
+		{TokenIDs{0}, `{"eos_token_id": 5}`, nil, "generation_config.json: eos_token_id; pass"},
+		{TokenIDs{0}, `{"eos_token_id": [0, 5]}`, nil, "generation_config.json: eos_token_id; pass"},
+		{TokenIDs{0}, `{"eos_token_id": 6}`, &six, ""},
+	} {
+		dir := rewrite(t, func(m *Config) { m.EOSTokenID = c.model }, same)
+		if c.generation != "" {
+			if err := os.WriteFile(filepath.Join(dir, GenerationConfigFile), []byte(c.generation), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		notes := ""
+		o := GGUFOptions{EOS: c.tokenizer, Note: func(note string) { notes += note }}
+		if _, err := ExportGGUF(t.Context(), dir, filepath.Join(dir, "x.gguf"), o); err != nil {
+			t.Fatal(err)
+		}
+		if (notes == "") != (c.want == "") || !strings.Contains(notes, c.want) {
+			t.Errorf("%v, %s: notes %q, want %q in them", c.model, c.generation, notes, c.want)
+		}
+	}
+}
+
 // exportPieces exports a model with the given tokenizer.
 func exportPieces(t *testing.T, tokenizer string, o GGUFOptions) *ggufContents {
 	t.Helper()

@@ -258,8 +258,7 @@ func (t tokenizerJSON) merges() ([]string, error) {
 	return merges, nil
 }
 
-// specials sets the ids of special tokens. The tokenizer's take precedence over those of config.json, which are wrong
-// for some models, such as Codestral.
+// specials sets the ids of special tokens. The tokenizer's take precedence; see [GGUFOptions.endOfText].
 func (g *ggufModel) specials(t tokenizerJSON, c Config, o GGUFOptions) {
 	set := func(role string, id int) {
 		if id >= 0 && id < c.VocabSize {
@@ -271,10 +270,8 @@ func (g *ggufModel) specials(t tokenizerJSON, c Config, o GGUFOptions) {
 	} else {
 		set("bos", c.BOSTokenID)
 	}
-	if o.EOS != nil {
-		set("eos", *o.EOS)
-	} else if len(c.EOSTokenID) > 0 {
-		set("eos", c.EOSTokenID[0])
+	for _, id := range o.endOfText(c) {
+		set("eos", id)
 	}
 	if t.Model.Unk != nil {
 		if id, ok := t.Model.Vocab[*t.Model.Unk]; ok {
