@@ -66,14 +66,18 @@ func TestMergeRanks_equalScores(t *testing.T) {
 }
 
 // TestGGUFLost checks that an export describes the texts that llama.cpp tokenizes differently: those that a
-// normalizer changes, and those that begin with a space or follow a special token.
+// normalizer changes, those that begin with a space or follow a special token, and those with tokens that are not the
+// result of merges or that take the text around them into account.
 func TestGGUFLost(t *testing.T) {
 	const byteLevel = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}, "normalizer": `
 	const prefixed = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true}}`
 	const pieces = `{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"▁": 0}, "merges": []}, `
 	for text, want := range map[string]string{
-		byteLevel + `null}`:            "",
-		prefixed:                       "does not put a space before each text",
+		byteLevel + `null}`: "",
+		prefixed:            "does not put a space before each text",
+		strings.Replace(prefixed, `"merges"`, `"ignore_merges": true, "merges"`, 1):                        "differently; llama.cpp applies merges to words that the tokenizer takes as whole tokens (ignore_merges)",
+		byteLevel + `null, "added_tokens": [{"id": 1, "content": "b", "rstrip": true, "special": true}]}`:  "the flags lstrip, rstrip, and single_word",
+		byteLevel + `null, "added_tokens": [{"id": 1, "content": "b", "rstrip": false, "special": true}]}`: "",
 		byteLevel + `{"type": "NFC"}}`: "(NFC)",
 		byteLevel + `{"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}}`:                                                                         "(NFKC, Lowercase)",
 		pieces + `"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}`:                                                     "prepend_scheme first",
@@ -81,7 +85,7 @@ func TestGGUFLost(t *testing.T) {
 		pieces + `"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}}`: "",
 	} {
 		notes := ""
-		r := exportPieces(t, text, GGUFOptions{Note: func(note string) { notes += note }})
+		r := exportPieces(t, text, GGUFOptions{Note: func(note string) { notes += note + "; " }})
 		if whole := r.value("tokenizer.huggingface.json"); (whole == nil) != (want == "") {
 			t.Errorf("%s: whole tokenizer %v", text, whole)
 		}

@@ -98,11 +98,7 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
-	lost := t.lost()
-	if lost != "" && o.Note != nil {
-		o.Note(lost)
-	}
-	if err := g.whole(path, t, lost != ""); err != nil {
+	if err := g.whole(path, t, o.Note); err != nil {
 		return fmt.Errorf("mamba: gguf: %w", err)
 	}
 	if prefix, ok := t.pieces(); ok {
@@ -146,10 +142,10 @@ func (g *ggufModel) chatTemplates(list []ChatTemplate) {
 	}
 }
 
-// whole sets the key with the entire tokenizer.json if the other keys cannot express it, because something is lost or an
-// added token has unusual flags. mamba-train reads that key instead of the others, llama.cpp ignores it. Tokens that
-// only other files add are included.
-func (g *ggufModel) whole(path string, t tokenizerJSON, lost bool) error {
+// whole notes what the keys that llama.cpp reads cannot express, and sets the key with the entire tokenizer.json if there
+// is any. mamba-train reads that key instead of the others, llama.cpp ignores it. Tokens that only other files add are
+// included. note may be nil.
+func (g *ggufModel) whole(path string, t tokenizerJSON, note func(string)) error {
 	var file map[string]json.RawMessage
 	if err := pyjson.ReadFile(path, inputfile.MaxTokenizer, &file); err != nil {
 		return err
@@ -160,12 +156,23 @@ func (g *ggufModel) whole(path string, t tokenizerJSON, lost bool) error {
 	}
 	_, pieces := t.pieces()
 	have := map[any]bool{}
+	flags, normalized := false, false // of an added token
 	for _, a := range list {
 		have[a["content"]] = true
-		lost = lost || a["lstrip"] == true || a["rstrip"] == true || a["single_word"] == true || pieces && a["normalized"] == true
+		flags = flags || a["lstrip"] == true || a["rstrip"] == true || a["single_word"] == true
+		normalized = normalized || pieces && a["normalized"] == true
 	}
-	if !lost {
+	lost := t.lost()
+	if flags {
+		lost = append(lost, "llama.cpp ignores the flags lstrip, rstrip, and single_word of added tokens, so it tokenizes some texts with such tokens differently")
+	}
+	if len(lost) == 0 && !normalized {
 		return nil
+	}
+	if note != nil {
+		for _, text := range lost {
+			note(text)
+		}
 	}
 	for _, a := range t.Added {
 		if !have[a.Content] {
@@ -198,19 +205,26 @@ func (t tokenizerJSON) check() error {
 	return nil
 }
 
-// lost returns a note about texts that llama.cpp tokenizes differently, or "" if there are none.
-func (t tokenizerJSON) lost() string {
+// lost returns notes about texts that llama.cpp tokenizes differently.
+func (t tokenizerJSON) lost() (notes []string) {
 	prefix, pieces := t.pieces()
-	switch steps := t.Normalizer.names(); {
-	case !pieces && len(steps) > 0:
-		return fmt.Sprintf("llama.cpp skips the tokenizer's normalization (%s), so it tokenizes texts that this would change differently", strings.Join(steps, ", "))
-	case !pieces && t.PreTokenizer.Prefix:
-		return "llama.cpp does not put a space before each text as the tokenizer does (ByteLevel, add_prefix_space), so it tokenizes texts differently"
-	case prefix && t.PreTokenizer.Type == "Metaspace":
-		return fmt.Sprintf("llama.cpp puts a space before every piece of text between special tokens. The tokenizer (Metaspace, prepend_scheme %s) "+
-			"does so in fewer places, so llama.cpp tokenizes some texts differently", t.PreTokenizer.Scheme)
+	if pieces {
+		if prefix && t.PreTokenizer.Type == "Metaspace" {
+			notes = append(notes, fmt.Sprintf("llama.cpp puts a space before every piece of text between special tokens. The tokenizer (Metaspace, prepend_scheme %s) "+
+				"does so in fewer places, so llama.cpp tokenizes some texts differently", t.PreTokenizer.Scheme))
+		}
+		return notes
 	}
-	return ""
+	if steps := t.Normalizer.names(); len(steps) > 0 {
+		notes = append(notes, fmt.Sprintf("llama.cpp skips the tokenizer's normalization (%s), so it tokenizes texts that this would change differently", strings.Join(steps, ", ")))
+	}
+	if t.PreTokenizer.Prefix {
+		notes = append(notes, "llama.cpp does not put a space before each text as the tokenizer does (ByteLevel, add_prefix_space), so it tokenizes texts differently")
+	}
+	if t.Model.IgnoreMerges {
+		notes = append(notes, "llama.cpp applies merges to words that the tokenizer takes as whole tokens (ignore_merges), so it tokenizes some texts differently")
+	}
+	return notes
 }
 
 // tokens returns the texts and types of all v ids. Ids without a token are marked as unused.
