@@ -22,7 +22,7 @@ type GGUFOptions struct {
 	// Note, if not nil, is called with each way in which llama.cpp's results differ from the model's.
 	Note func(note string)
 	// NotFinite, if not nil, is called with the checkpoint's name of each tensor that contains NaN or infinite
-	// values.
+	// values in the file. Such a value may have been finite before but too large for the type.
 	NotFinite func(name string)
 	// Added are the added tokens of the model's tokenizer, from whichever file defines them. If nil, those of
 	// tokenizer.json are used.
@@ -230,7 +230,6 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, sourc
 		name, shape := x.name, x.shape
 		t := gguf.Tensor{Name: gguf.TensorName(name), Type: quant.F32}
 		from := sourceOf(name)
-		values := from.float32s
 		dims := shape
 		switch {
 		case len(shape) == 3: // the convolution weight (d, 1, k)
@@ -245,36 +244,38 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, sourc
 		slices.Reverse(t.Dims)
 		switch {
 		case strings.HasSuffix(name, ".A_log"):
-			values = func() ([]float32, error) { return negativeExp(from.float32s()) }
+			read := from.float32s
+			from.float32s = func() ([]float32, error) { return negativeExp(read()) }
 		case isMatrix(name, shape):
 			t.Type = c.ggufType(o.Type, name, shape)
 		}
-		g.add(t, from.blocks, func() ([]float32, error) {
-			v, err := values()
-			if err == nil && o.NotFinite != nil && (!kernel.AllFinite(v) || t.Type == quant.F16 && weights.BeyondFloat16(v)) {
+		g.Add(t, func() ([]byte, error) {
+			b, finite, err := from.encode(t.Type)
+			if err == nil && !finite && o.NotFinite != nil {
 				o.NotFinite(name)
 			}
-			return v, err
+			return b, err
 		})
 	}
 	for _, t := range zeros {
-		g.add(t, nil, func() ([]float32, error) { return make([]float32, t.Dims[0]), nil })
+		g.Add(t, func() ([]byte, error) { return make([]byte, t.Type.Bytes(t.Dims[0])), nil })
 	}
 }
 
-func (g *ggufModel) add(t gguf.Tensor, blocks func(as quant.Type) ([]byte, error), values func() ([]float32, error)) {
-	g.Add(t, func() ([]byte, error) {
-		if blocks != nil {
-			if b, err := blocks(t.Type); b != nil || err != nil {
-				return b, err
-			}
+// encode returns the values in the stored form of type as, and reports whether they are finite in this form.
+func (s source) encode(as quant.Type) (b []byte, finite bool, err error) {
+	if s.blocks != nil {
+		if b, err := s.blocks(as); b != nil || err != nil {
+			return b, err == nil && as.Finite(b), err
 		}
-		v, err := values()
-		if err != nil {
-			return nil, err
-		}
-		return t.Type.Encode(v), nil
-	})
+	}
+	v, err := s.float32s()
+	if err != nil {
+		return nil, false, err
+	}
+	b = make([]byte, as.Bytes(len(v)))
+	weights.Encode(b, v, as)
+	return b, kernel.AllFinite(v) && as.Finite(b), nil
 }
 
 func negativeExp(v []float32, err error) ([]float32, error) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mambatrain/internal/quant"
+	"mambatrain/nn/weights"
 )
 
 // blockModel saves a small model of a family, with or without a tied head, whose rows are multiples of 256 elements.
@@ -183,5 +184,54 @@ func TestLoad_quantizedRefuses(t *testing.T) {
 	}
 	if _, err := Load(dir, LoadOptions{Precision: Q8}); err == nil || !strings.Contains(err.Error(), "layers.1.mixer.out_proj.weight: has values that are not finite") {
 		t.Errorf("a NaN: %v", err)
+	}
+	m.Layers[1].Mixer.(*Mamba1).OutProj.Weight.Float32s()[777] = 1e9
+	if err := m.Save(dir, SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, precision := range []Precision{Q8, Q4} {
+		if _, err := Load(dir, LoadOptions{Precision: precision}); err == nil || !strings.Contains(err.Error(), "layers.1.mixer.out_proj.weight: has values that are too large for Q") {
+			t.Errorf("%s: a value with an infinite scale: %v", precision, err)
+		}
+	}
+}
+
+// TestWriteGGUF_notFinite checks that a tensor with a value beyond the range of its blocks is named, whether its blocks
+// are computed or copied.
+func TestWriteGGUF_notFinite(t *testing.T) {
+	dir := blockModel(t, "mamba", true)
+	m, err := Load(dir, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := m.Layers[1].Mixer.(*Mamba1).OutProj.Weight
+	p.Float32s()[777] = 1e9
+	if err := m.Save(dir, SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	o := GGUFOptions{NotFinite: func(name string) { named = append(named, name) }}
+	for _, o.Type = range []GGUFType{GGUFQ8, ggufQ4} {
+		named = nil
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		if _, err := ExportGGUF(ctx, dir, path, o); err != nil {
+			t.Fatal(err)
+		}
+		r, err := weights.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var entries []weights.Entry
+		for _, name := range r.Names() {
+			x, _ := r.Tensor(name)
+			entries = append(entries, weights.FromTensor(name, x, x.DType))
+		}
+		if _, err := WriteGGUF(ctx, m.Config, entries, dir, filepath.Join(t.TempDir(), "y.gguf"), o); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(named, []string{p.Name, p.Name}) {
+			t.Errorf("%s: got %v, want %s twice", o.Type, named, p.Name)
+		}
 	}
 }

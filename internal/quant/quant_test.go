@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"mambatrain/internal/quant"
@@ -105,6 +106,22 @@ func TestRoundTrip(t *testing.T) {
 		}
 		if rms := math.Sqrt(sum / float64(len(x))); rms > limit {
 			t.Errorf("%s: error %v of the rms, want at most %v", typ, rms, limit)
+		}
+	}
+}
+
+// Finite finds an infinite scale or minimum wherever a block has one.
+func TestFinite(t *testing.T) {
+	for _, typ := range append(types, quant.F32) {
+		b, y := make([]byte, typ.Bytes(typ.Block())), make([]float32, typ.Block())
+		for at := range b[1:] {
+			clear(b)
+			b[at], b[at+1] = 0xff, 0x7f // NaN in half precision, and in the upper half of a float32
+			typ.Dequantize(y, b)
+			want := !slices.ContainsFunc(y, func(v float32) bool { return v-v != 0 })
+			if got := typ.Finite(append(make([]byte, len(b)), b...)); got != want {
+				t.Errorf("%s: a NaN at byte %d of the second block: got %v, but its values are %v", typ, at, got, y)
+			}
 		}
 	}
 }

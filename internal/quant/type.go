@@ -44,24 +44,25 @@ type format struct {
 	block, bytes int // elements and bytes of a block
 	dequantize   func(y []float32, b []byte)
 	quantize     func(b []byte, x []float32) // nil if the type can only be read
+	exponents    []int                       // where a block has the upper half of a floating-point number
 }
 
 var formats = map[Type]*format{
-	F32:    {"F32", 1, 4, readF32, writeF32},
-	F16:    {"F16", 1, 2, readF16, writeF16},
-	BF16:   {"BF16", 1, 2, readBF16, writeBF16},
-	Q4_0:   {"Q4_0", 32, 18, blockwise(32, 18, readQ4_0), blockwiseTo(32, 18, writeQ4_0)},
-	Q4_1:   {"Q4_1", 32, 20, blockwise(32, 20, readQ4_1), blockwiseTo(32, 20, writeQ4_1)},
-	Q5_0:   {"Q5_0", 32, 22, blockwise(32, 22, readQ5_0), blockwiseTo(32, 22, writeQ5_0)},
-	Q5_1:   {"Q5_1", 32, 24, blockwise(32, 24, readQ5_1), blockwiseTo(32, 24, writeQ5_1)},
-	Q8_0:   {"Q8_0", 32, 34, blockwise(32, 34, readQ8_0), blockwiseTo(32, 34, writeQ8_0)},
-	IQ4_NL: {"IQ4_NL", 32, 18, blockwise(32, 18, readIQ4_NL), nil},
-	Q2_K:   {"Q2_K", superBlock, 84, blockwise(superBlock, 84, readQ2_K), nil},
-	Q3_K:   {"Q3_K", superBlock, 110, blockwise(superBlock, 110, readQ3_K), nil},
-	IQ4_XS: {"IQ4_XS", superBlock, 136, blockwise(superBlock, 136, readIQ4_XS), nil},
-	Q4_K:   {"Q4_K", superBlock, 144, blockwise(superBlock, 144, readQ4_K), blockwiseTo(superBlock, 144, writeQ4_K)},
-	Q5_K:   {"Q5_K", superBlock, 176, blockwise(superBlock, 176, readQ5_K), blockwiseTo(superBlock, 176, writeQ5_K)},
-	Q6_K:   {"Q6_K", superBlock, 210, blockwise(superBlock, 210, readQ6_K), blockwiseTo(superBlock, 210, writeQ6_K)},
+	F32:    {"F32", 1, 4, readF32, writeF32, []int{2}},
+	F16:    {"F16", 1, 2, readF16, writeF16, []int{0}},
+	BF16:   {"BF16", 1, 2, readBF16, writeBF16, []int{0}},
+	Q4_0:   {"Q4_0", 32, 18, blockwise(32, 18, readQ4_0), blockwiseTo(32, 18, writeQ4_0), []int{0}},
+	Q4_1:   {"Q4_1", 32, 20, blockwise(32, 20, readQ4_1), blockwiseTo(32, 20, writeQ4_1), []int{0, 2}},
+	Q5_0:   {"Q5_0", 32, 22, blockwise(32, 22, readQ5_0), blockwiseTo(32, 22, writeQ5_0), []int{0}},
+	Q5_1:   {"Q5_1", 32, 24, blockwise(32, 24, readQ5_1), blockwiseTo(32, 24, writeQ5_1), []int{0, 2}},
+	Q8_0:   {"Q8_0", 32, 34, blockwise(32, 34, readQ8_0), blockwiseTo(32, 34, writeQ8_0), []int{0}},
+	IQ4_NL: {"IQ4_NL", 32, 18, blockwise(32, 18, readIQ4_NL), nil, []int{0}},
+	Q2_K:   {"Q2_K", superBlock, 84, blockwise(superBlock, 84, readQ2_K), nil, []int{80, 82}},
+	Q3_K:   {"Q3_K", superBlock, 110, blockwise(superBlock, 110, readQ3_K), nil, []int{108}},
+	IQ4_XS: {"IQ4_XS", superBlock, 136, blockwise(superBlock, 136, readIQ4_XS), nil, []int{0}},
+	Q4_K:   {"Q4_K", superBlock, 144, blockwise(superBlock, 144, readQ4_K), blockwiseTo(superBlock, 144, writeQ4_K), []int{0, 2}},
+	Q5_K:   {"Q5_K", superBlock, 176, blockwise(superBlock, 176, readQ5_K), blockwiseTo(superBlock, 176, writeQ5_K), []int{0, 2}},
+	Q6_K:   {"Q6_K", superBlock, 210, blockwise(superBlock, 210, readQ6_K), blockwiseTo(superBlock, 210, writeQ6_K), []int{208}},
 }
 
 // foreign lists other types that occur in files, for error messages.
@@ -97,12 +98,33 @@ func (t Type) Bytes(n int) int { return n / formats[t].block * formats[t].bytes 
 // Dequantize writes the values of the blocks b to y, which must have room for all of them.
 func (t Type) Dequantize(y []float32, b []byte) { formats[t].dequantize(y, b) }
 
-// Encode returns x, which must be whole blocks, in its stored form. Values beyond the range of a half-precision scale
-// become infinite, as in llama.cpp. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K, or Q3_K.
+// Quantize writes x, which must be whole blocks, to b in its stored form. Values beyond the range of a half-precision
+// scale become infinite, as in llama.cpp; see [Type.Finite]. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K, or
+// Q3_K.
+func (t Type) Quantize(b []byte, x []float32) { formats[t].quantize(b, x) }
+
+// Encode is like [Type.Quantize] and returns the stored form in newly allocated memory.
 func (t Type) Encode(x []float32) []byte {
 	b := make([]byte, t.Bytes(len(x)))
-	formats[t].quantize(b, x)
+	t.Quantize(b, x)
 	return b
+}
+
+// Finite reports whether the floating-point numbers in b, such as the scales of blocks, are finite.
+func (t Type) Finite(b []byte) bool {
+	exponent := uint16(0x7c00)
+	if t == F32 || t == BF16 {
+		exponent = 0x7f80
+	}
+	f := formats[t]
+	for _, at := range f.exponents {
+		for ; at < len(b); at += f.bytes {
+			if binary.LittleEndian.Uint16(b[at:])&exponent == exponent {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // blockwise turns a function for one block into a function for whole rows.

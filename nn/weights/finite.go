@@ -51,7 +51,7 @@ func Watch(entries []Entry, report func(name string)) []Entry {
 func staysFinite(v any, as DType) bool {
 	switch v := v.(type) {
 	case []float32:
-		return kernel.AllFinite(v) && (as != F16 || !BeyondFloat16(v))
+		return kernel.AllFinite(v) && (as != F16 || !beyondFloat16(v))
 	case []uint16:
 		wide := make([]float32, len(v))
 		kernel.WidenBF16(wide, v)
@@ -60,8 +60,8 @@ func staysFinite(v any, as DType) bool {
 	return true
 }
 
-// BeyondFloat16 reports whether any element rounds to infinity in float16.
-func BeyondFloat16(v []float32) bool {
+// beyondFloat16 reports whether any element rounds to infinity in float16.
+func beyondFloat16(v []float32) bool {
 	const least = 65520 // halfway between the largest float16 and the next power of two
 	for _, x := range v {
 		if math.Abs(float64(x)) >= least {

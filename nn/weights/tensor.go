@@ -113,14 +113,16 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 	finite := true
 	err := x.Pieces(func(v []float32) {
 		finite = finite && kernel.AllFinite(v)
-		encode(blocks[as.Bytes(at):], v, as)
+		Encode(blocks[as.Bytes(at):], v, as)
 		at += len(v)
 	})
-	if err == nil && !finite {
-		err = fmt.Errorf("weights: tensor %s: has values that are not finite, which %v cannot store", x.Name, as)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case !finite:
+		return nil, fmt.Errorf("weights: tensor %s: has values that are not finite, which %v cannot store", x.Name, as)
+	case !as.Finite(blocks):
+		return nil, fmt.Errorf("weights: tensor %s: has values that are too large for %v", x.Name, as)
 	}
 	return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
 }
@@ -137,12 +139,12 @@ func (x Tensor) blocks(as quant.Type) ([]byte, error) {
 	return b, nil
 }
 
-// encode writes v, which must consist of whole blocks, to b, using all threads.
-func encode(b []byte, v []float32, as quant.Type) {
-	const grain = 64
+// Encode writes v, which must be whole blocks, to b in the stored form of type as, using all threads.
+func Encode(b []byte, v []float32, as quant.Type) {
+	const grain = 4096 // elements
 	n := as.Block()
-	kernel.For(len(v)/n, grain, func(lo, hi int) {
-		copy(b[as.Bytes(lo*n):], as.Encode(v[lo*n:hi*n]))
+	kernel.For(len(v)/n, grain/n, func(lo, hi int) {
+		as.Quantize(b[as.Bytes(lo*n):as.Bytes(hi*n)], v[lo*n:hi*n])
 	})
 }
 
