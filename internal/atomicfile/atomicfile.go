@@ -191,7 +191,7 @@ func (f *File) Abort() {
 }
 
 // Sync makes a file's contents, or the names in a directory, survive a crash. It does nothing if the system cannot
-// sync a directory or the file system does not support syncing.
+// sync a directory, a directory may not be read, or the file system does not support syncing.
 func Sync(path string) error {
 	mode := os.O_RDONLY
 	if runtime.GOOS == "windows" {
@@ -199,7 +199,7 @@ func Sync(path string) error {
 	}
 	f, err := os.OpenFile(path, mode, 0)
 	if err != nil {
-		if info, e := os.Stat(path); e == nil && info.IsDir() && mode == os.O_RDWR {
+		if info, e := os.Stat(path); e == nil && info.IsDir() && (mode == os.O_RDWR || errors.Is(err, fs.ErrPermission)) {
 			return nil
 		}
 		return err

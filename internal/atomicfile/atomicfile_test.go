@@ -106,6 +106,30 @@ func TestReplace_failsAnywhere(t *testing.T) {
 	}
 }
 
+// A file in a directory that may be written but not read can be replaced.
+func TestWrite_unreadableDirectory(t *testing.T) {
+	if os.Getuid() <= 0 {
+		t.Skip("needs a user who may not read every directory")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.txt")
+	if err := os.Chmod(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o700) // to remove it
+	if err := atomicfile.WriteFile(path, []byte("new")); err != nil || content(t, path) != "new" {
+		t.Errorf("%v, %q", err, content(t, path))
+	}
+	d, err := atomicfile.CreateDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Remove()
+	if err := d.Rename(filepath.Join(dir, "b")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrite_errorNamesTheTarget(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing", "a.txt")
 	err := atomicfile.WriteFile(path, nil)

@@ -180,7 +180,7 @@ func MkdirAll(dir string) error {
 		return err
 	}
 	for _, made := range missing {
-		if err := Sync(filepath.Dir(made)); err != nil && !errors.Is(err, fs.ErrPermission) { // the parent need not be readable
+		if err := Sync(filepath.Dir(made)); err != nil {
 			return err
 		}
 	}
