@@ -128,8 +128,8 @@ func (x Float) MarshalJSON() ([]byte, error) {
 }
 
 // Explain rewrites an error of encoding/json, which refers to Go types, for people who have a file in front of them.
-// text is the decoded text, used to find the line number; if it is nil, the line is omitted. Other errors are returned
-// unchanged.
+// text is the decoded text, used to find the line number; if it is nil, the line is omitted. Other errors, including its
+// own, are returned unchanged.
 func Explain(text []byte, err error) error {
 	var syntax *json.SyntaxError
 	var typed *json.UnmarshalTypeError
@@ -142,7 +142,7 @@ func Explain(text []byte, err error) error {
 		if text != nil {
 			line = fmt.Sprintf("line %d: ", 1+bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n")))
 		}
-		return fmt.Errorf("%snot JSON: %w", line, syntax)
+		return fmt.Errorf("%snot JSON: %v", line, syntax) // not wrapped, so that another call returns it unchanged
 	case errors.As(err, &typed):
 		path := typed.Field
 		if path != "" {

@@ -2,6 +2,7 @@ package pyjson_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -50,8 +51,12 @@ func TestUnmarshal_errors(t *testing.T) {
 		``:                   "unexpected end of JSON",
 	} {
 		var v struct{ R int }
-		if err := pyjson.Unmarshal([]byte(text), &v); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Go ") {
+		err := pyjson.Unmarshal([]byte(text), &v)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Go ") {
 			t.Errorf("%s: error %v, want %q", text, err, want)
+		}
+		if err = fmt.Errorf("key: %w", err); pyjson.Explain(nil, err) != err {
+			t.Errorf("%s: an explained error is explained again: %v", text, pyjson.Explain(nil, err))
 		}
 	}
 }

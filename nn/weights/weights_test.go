@@ -138,6 +138,7 @@ func TestDamagedFiles(t *testing.T) {
 		{"no shape", raw(t, `{"a":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}`, four), "want dtype, shape, and two"},
 		{"three offsets", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}`, four), "want dtype, shape, and two"},
 		{"a negative size", raw(t, `{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, four), "want a whole number"},
+		{"no number", raw(t, `{"a":{"dtype":"F32","shape":[1,x],"data_offsets":[0,4]}}`, four), "header: tensor a: not JSON"},
 		{"two objects", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}{}`, four), "unexpected data"},
 		{"too many tensors", raw(t, "{"+many(maxTensors+1)+"}", nil), "more tensors than any model"},
 		{"a pointer", pointer(t), "is a Git LFS pointer"},
