@@ -168,17 +168,21 @@ func torchCheckpoint(r *torchfile.Reader) checkpoint {
 // match finds the checkpoint's name for each parameter of c and determines whether the head is tied.
 func match(c *Config, t checkpoint) (map[string]string, error) {
 	var faults fault.List
+	settings := ConfigFile
+	if IsGGUF(t.path) {
+		settings = "its keys"
+	}
 	found, used := map[string]string{}, map[string]bool{}
 	find := func(name string, shape []int) {
 		x, ok := t.lookup(name)
 		used[x.name] = true
 		switch {
 		case !ok && name == headName:
-			faults.Add("missing", "%s %v; config.json says tie_word_embeddings: false, so the head needs its own weight", name, shape)
+			faults.Add("missing", "%s %v; %s says tie_word_embeddings: false, so the head needs its own weight", name, shape, settings)
 		case !ok:
 			faults.Add("missing", "%s %v", name, shape)
 		case !slices.Equal(x.shape, shape):
-			faults.Add("shape", "%s is %v in the file, but %v according to config.json", x.name, x.shape, shape)
+			faults.Add("shape", "%s is %v in the file, but %v according to %s", x.name, x.shape, shape, settings)
 		case !x.dtype.IsFloating():
 			faults.Add("type", "%s is %s, want F32, BF16, or F16", x.name, x.dtype)
 		}
@@ -200,7 +204,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 		slices.SortFunc(faults, func(a, b fault.Fault) int {
 			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
 		})
-		return nil, fmt.Errorf("mamba: %s: %d tensors do not match config.json:\n  %s", t.path, len(faults), faults.Report())
+		return nil, fmt.Errorf("mamba: %s: %d tensors do not match %s:\n  %s", t.path, len(faults), settings, faults.Report())
 	}
 	return found, nil
 }

@@ -111,6 +111,7 @@ func TestLoadGGUF_refuses(t *testing.T) {
 		`"other2" is not supported`: []byte(strings.Replace(string(whole), "mamba2", "other2", 1)),
 		"want a whole number":       []byte(strings.Replace(string(whole), "mamba2.block_count", "mamba2.block_tnuoc", 1)),
 		"may be truncated":          whole[:len(whole)-100],
+		"do not match its keys:":    []byte(strings.Replace(string(whole), "blk.0.ssm_d", "blk.0.ssm_q", 1)),
 	} {
 		file := filepath.Join(t.TempDir(), "x.gguf")
 		if err := os.WriteFile(file, b, 0o666); err != nil {
