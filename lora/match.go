@@ -158,9 +158,6 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 	if len(t.groups) == 0 {
 		return nil
 	}
-	if t.from == 0 && t.to == slot.Linear.Out() {
-		t.from, t.to = 0, 0
-	}
 	s.targets = append(s.targets, t)
 	return nil
 }

@@ -72,26 +72,44 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestRowGroups adapts parts of a projection. Adjacent parts share one adapter, and all parts together have a plain
-// one.
+// TestRowGroups adapts parts of a projection. Adjacent parts, and all of them together, share one adapter, which loads
+// as it was saved.
 func TestRowGroups(t *testing.T) {
 	for _, c := range []struct {
 		names    []string
 		from, to int // in units of r, n: see below
 	}{
-		{[]string{"x_proj.dt"}, 0, 1}, {[]string{"x_proj.B"}, 1, 2}, {[]string{"x_proj.C", "x_proj.B"}, 1, 3}, {[]string{"x_proj.dt", "x_proj.B", "x_proj.C"}, 0, 0},
+		{[]string{"x_proj.dt"}, 0, 1}, {[]string{"x_proj.B"}, 1, 2}, {[]string{"x_proj.C", "x_proj.B"}, 1, 3}, {[]string{"x_proj.dt", "x_proj.B", "x_proj.C"}, 0, 3},
 	} {
-		m := tiny(t, rand.New(rand.NewPCG(2, 1)))
+		random := rand.New(rand.NewPCG(2, 1))
+		m := tiny(t, random)
 		r, n := m.Config.TimeStepRank, m.Config.StateSize
 		bounds := []int{0, r, r + n, r + 2*n}
 		config := lora.Default()
-		config.TargetModules = lora.Targets{Names: c.names}
-		if _, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1))); err != nil {
+		config.TargetModules, config.UseDora = lora.Targets{Names: c.names}, len(c.names)%2 == 1
+		config.RankPattern = lora.Pattern[int]{{Key: `x_proj\.(dt|B|C)`, Value: 4}}
+		a, err := lora.Inject(m, config, random)
+		if err != nil {
 			t.Fatal(err)
 		}
-		a := m.Layers[0].Mixer.(*mamba.Mamba1).XProj.LowRank
-		if a.From != bounds[c.from] || a.To != bounds[c.to] {
-			t.Errorf("%v: rows %d to %d, want %d to %d", c.names, a.From, a.To, bounds[c.from], bounds[c.to])
+		l := m.Layers[0].Mixer.(*mamba.Mamba1).XProj.LowRank
+		if l.From != bounds[c.from] || l.To != bounds[c.to] || l.Rank() != 4 {
+			t.Errorf("%v: rows %d to %d of rank %d, want %d to %d of rank 4", c.names, l.From, l.To, l.Rank(), bounds[c.from], bounds[c.to])
+		}
+		stir(a, random)
+		ids, dir := probe(m, random), t.TempDir()
+		want := directLogits(t, m, ids)
+		if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		a.Disable()
+		again, err := lora.Load(dir, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "loaded adapter", directLogits(t, m, ids), want, 0, 0)
+		if faults := config.Differences(again.Config); len(faults) > 0 {
+			t.Errorf("%v: cannot be continued with the same settings: %v", c.names, faults)
 		}
 	}
 }

@@ -86,6 +86,9 @@ func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 		c.TargetModules = lora.Targets{Pattern: `.*\.[01]\.mixer\.(in|out)_proj`}
 	case 2:
 		c.TargetModules = lora.Targets{Names: groups[len(groups)-2:]} // adjacent groups
+	case 3:
+		all := slices.DeleteFunc(groups, func(group string) bool { return !strings.HasPrefix(group, "in_proj.") })
+		c.TargetModules = lora.Targets{Names: all}
 	}
 	if r.IntN(3) == 0 && c.TargetModules.Pattern == "" && !slices.Contains(names[:len(c.TargetModules.Names)], "embeddings") &&
 		!slices.Contains(c.TargetModules.Names, "lm_head") && !slices.Contains(c.TargetModules.Names, "embeddings") {
