@@ -109,7 +109,8 @@ func (r *Run) adapt() (err error) {
 	return r.recordBase()
 }
 
-// recordBase records in the adapter which weights it belongs to.
+// recordBase records in the adapter which weights it is trained on, and warns if these are not the weights that a
+// continued adapter was trained on before.
 func (r *Run) recordBase() error {
 	t, err := weights.Open(r.ModelDir)
 	if err != nil {
@@ -117,8 +118,13 @@ func (r *Run) recordBase() error {
 	}
 	defer t.Close()
 	r.Adapter.VocabSize, r.Adapter.Blocks = r.resized, r.Model.Config.Blocks(mamba.Precision(r.Config.Precision))
-	r.Adapter.Base, err = lora.Fingerprint(t)
-	return err
+	if r.Adapter.Base, err = lora.Fingerprint(t); err != nil || r.continued == nil {
+		return err
+	}
+	if other := r.continued.CheckBase(r.Adapter.Base); other != nil && r.options.Comm.Rank() == 0 {
+		r.options.Warn(other)
+	}
+	return nil
 }
 
 // continueAdapter loads an adapter to train it further. If there is also a lora section, the two must agree.
@@ -141,7 +147,10 @@ func (r *Run) continueAdapter() (err error) {
 		}
 		r.Adapter.Config.LoraDropout, r.Adapter.Config.LoraPlusRatio = c.LoRA.LoraDropout, c.LoRA.LoraPlusRatio
 	}
-	return r.Adapter.Train()
+	if err := r.Adapter.Train(); err != nil {
+		return err
+	}
+	return r.recordBase()
 }
 
 // dataConfig returns the data section with the run's hub client.
