@@ -75,6 +75,9 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 		var rows []int
 		running, finished, rows = o.advance(running, finished, cs[:min(len(cs), ranked)], prompt)
 		if o.settled(running, finished) {
+			if len(running) > 0 && len(running[0].ids) < o.MaxNewTokens {
+				running = nil // only the length limit makes a running beam a result
+			}
 			break
 		}
 		state = state.Select(rows...)

@@ -300,6 +300,15 @@ func testBeams(t *testing.T, m *Model) {
 	if !slices.Equal(got, bestText) {
 		t.Errorf("beams found %v, the best is %v", got, bestText)
 	}
+	r := rand.New(rand.NewPCG(2, 5))
+	o.MaxNewTokens, o.EarlyStopping = 12, StopFirst
+	for range 20 { // a search that stops early returns a text that has ended
+		o.EOS, o.NumBeams = ids(r, m.Config.VocabSize, m.Config.VocabSize/2), 2+r.IntN(2)
+		if got := generate(t, m, o); got.FinishReason == FinishLength && len(got.IDs) < o.MaxNewTokens {
+			t.Errorf("%d beams end by length with %d tokens of %d: %v", o.NumBeams, len(got.IDs), o.MaxNewTokens, got.IDs)
+		}
+	}
+	o.EarlyStopping = StopUnlikely
 	o.EOS, o.MaxNewTokens, o.NumBeams = []int{bestText[0]}, 5, 4
 	o.State = m.NewState(1)
 	end := generate(t, m, o)
