@@ -68,8 +68,14 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 		for row, b := range running {
 			widen(scores, logits.Row(row))
 			logSoftmax(scores)
+			if math.IsNaN(scores[0]) { // all of them are if a logit is not finite
+				return beam{}, nil, errNoToken
+			}
 			o.penalize(scores, state.Tokens[row], len(b.ids))
 			cs = append(cs, candidates(scores, row, b.score, ranked)...)
+		}
+		if len(cs) == 0 && len(finished) == 0 {
+			return beam{}, nil, errNoToken
 		}
 		sort.SliceStable(cs, func(i, j int) bool { return cs[i].score > cs[j].score })
 		var rows []int

@@ -314,12 +314,14 @@ func widen(dst []float64, src []float32) {
 	}
 }
 
+var errNoToken = errors.New("mamba: generate: no token can be chosen: the logits are not finite or every token is suppressed")
+
 // choose picks the next token of a text from the logits, which it overwrites. seen is the whole text so far, and its
 // last tokens ids are new.
 func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *rand.Rand) (int, error) {
 	o.penalize(scores, seen, tokens)
-	if top := scores[best(scores)]; math.IsInf(top, -1) || math.IsNaN(top) {
-		return 0, errors.New("mamba: generate: no token can be chosen: the logits are not finite or every token is suppressed")
+	if top := slices.Max(scores); math.IsInf(top, 0) || math.IsNaN(top) { // NaN if any score is
+		return 0, errNoToken
 	}
 	if !o.DoSample {
 		return best(scores), nil

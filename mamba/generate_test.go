@@ -219,8 +219,33 @@ func testStops(t *testing.T, m *Model) {
 		}
 	}
 	o.Vocab, o.Suppress = 1, []int{0}
-	if _, err := m.Generate(context.Background(), [][]int{{1}}, o); err == nil {
-		t.Error("nothing is left to choose, but no error")
+	for _, o.NumBeams = range []int{1, 2, 3} {
+		if _, err := m.Generate(context.Background(), [][]int{{1}}, o); err == nil {
+			t.Errorf("%d beams: nothing is left to choose, but no error", o.NumBeams)
+		}
+	}
+}
+
+// TestNotFinite checks that a logit that is not finite is an error, and that a low temperature does not cause one.
+func TestNotFinite(t *testing.T) {
+	m := small(t)
+	o := m.DefaultGenerate()
+	o.EOS = nil
+	want := generate(t, m, o).IDs
+	cold := o
+	cold.DoSample, cold.Temperature = true, math.SmallestNonzeroFloat64
+	if got := generate(t, m, cold).IDs; !slices.Equal(got, want) {
+		t.Errorf("at the lowest temperature %v, want the most probable tokens %v", got, want)
+	}
+	sampled, beams := o, o
+	sampled.DoSample, sampled.Temperature, beams.NumBeams = true, 1, 2
+	w := m.Head.Weight
+	w.Float32s()[5*w.Shape()[1]] = float32(math.NaN()) // in the row of id 5
+	w.Invalidate()
+	for what, o := range map[string]GenerateOptions{"greedy": o, "sampling": sampled, "beams": beams} {
+		if _, err := m.Generate(context.Background(), [][]int{{1}}, o); !errors.Is(err, errNoToken) {
+			t.Errorf("%s: error %v, want %v", what, err, errNoToken)
+		}
 	}
 }
 

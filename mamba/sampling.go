@@ -55,8 +55,9 @@ func temperature(scores []float64, t float64) {
 	if t == 1 {
 		return
 	}
+	top := slices.Max(scores) // subtracted so that the quotients do not overflow
 	for i := range scores {
-		scores[i] /= t
+		scores[i] = (scores[i] - top) / t
 	}
 }
 
