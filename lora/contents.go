@@ -124,7 +124,7 @@ func (c *contents) onTargetParameter(path string) bool {
 // omittedBy returns the setting that should include the tensor but does not, or "" if one does.
 func (d *Directory) omittedBy(w fileParam) string {
 	c := &d.contents
-	path, bias := strings.CutSuffix(w.name, ".bias")
+	path, bias := strings.TrimSuffix(w.name, ".bias"), isBias(w.name)
 	switch {
 	case w.copied,
 		slices.ContainsFunc(c.ModulesToSave, func(name string) bool { return isInModule(w.name, name) }),

@@ -2,6 +2,7 @@ package lora_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -38,6 +39,13 @@ func TestContents(t *testing.T) {
 	zeros := func(name string, n int) []weights.Entry {
 		return []weights.Entry{weights.FromFloat32s(first+name, []int{n}, make([]float32, n), weights.F32)}
 	}
+	var biases []weights.Entry // of Mamba-2, as PEFT saves them
+	for layer := range 3 {
+		for end, n := range map[string]int{"dt_bias": 5, "conv1d.bias": 112} {
+			name := fmt.Sprintf("base_model.model.backbone.layers.%d.mixer.%s", layer, end)
+			biases = append(biases, weights.FromFloat32s(name, []int{n}, make([]float32, n), weights.F32))
+		}
+	}
 	for what, c := range map[string]struct {
 		from   string
 		config map[string]any
@@ -68,6 +76,7 @@ func TestContents(t *testing.T) {
 		"head named, not whole":      {linear, map[string]any{"modules_to_save": names("lm_head")}, nil, "no tensors for lm_head.weight"},
 		"a bias of none":             {linear, nil, zeros("mixer.dt_proj.bias", 128), "backbone.layers.0.mixer.dt_proj.bias, which bias: none excludes"},
 		"a bias without adapter":     {linear, map[string]any{"bias": "lora_only"}, zeros("mixer.dt_proj.bias", 128), "which bias: lora_only excludes"},
+		"a bias without module":      {"mamba2/seed_recipe", nil, zeros("mixer.dt_bias", 5), "backbone.layers.0.mixer.dt_bias, which bias: none excludes"},
 		"all biases but some":        {linear, map[string]any{"bias": "all"}, zeros("mixer.dt_proj.bias", 128), "no tensors for backbone.layers.0.mixer.conv1d.bias"},
 
 		"as it was":                   {linear, nil, nil, ""},
@@ -77,6 +86,7 @@ func TestContents(t *testing.T) {
 		"a layer that does not exist": {layers, map[string]any{"layers_to_transform": []int{0, 2, 7}}, nil, ""},
 		"layers of the list":          {layers, map[string]any{"layers_pattern": names("h", "layers")}, nil, ""},
 		"lora_only of peft":           {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft does not write the biases
+		"all biases":                  {"mamba2/seed_recipe", map[string]any{"bias": "all"}, biases, ""},
 		"fan_in_fan_out":              {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
 		"score":                       {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
 	} {
@@ -88,11 +98,12 @@ func TestContents(t *testing.T) {
 				t.Errorf("%s: %s: got error %v, want one line with %q", what, verb, err, c.want)
 			}
 		}
-		_, err := lora.Load(dir, model(t, "base"))
+		base := goldenCases[c.from]
+		_, err := lora.Load(dir, model(t, base))
 		check("loading", err)
 		d, err := lora.Open(dir)
 		if err == nil {
-			_, err = lora.MergeFiles(openTensors(t, filepath.Join("testdata", "models", "base")), lora.MergeOptions{Tie: tied}, lora.Term{Directory: d, Weight: 1})
+			_, err = lora.MergeFiles(openTensors(t, modelDir(base)), lora.MergeOptions{Tie: tied}, lora.Term{Directory: d, Weight: 1})
 			d.Close()
 		}
 		check("merging", err)

@@ -46,6 +46,25 @@ func TestAuto(t *testing.T) {
 	}
 }
 
+// TestBias_all checks that dt_bias of Mamba-2 counts as a bias, as it does in PEFT.
+func TestBias_all(t *testing.T) {
+	m := tinyPreset(t, rand.New(rand.NewPCG(1, 1)), "mamba2-130m")
+	c := lora.Default()
+	c.Bias = lora.BiasAll
+	a, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		if strings.Contains(p.Name, "bias") && !slices.Contains(a.Params(), p) {
+			t.Errorf("%s is not trained", p.Name)
+		}
+	}
+	if err := a.Save(t.TempDir(), lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRowGroups_patterns checks that a pattern sets the rank and alpha of a row group, and that the file for PEFT has
 // them for the module.
 func TestRowGroups_patterns(t *testing.T) {

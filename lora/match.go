@@ -231,7 +231,7 @@ func modulePath(param string) string {
 
 func (s *selection) chooseBiases(m nn.Module, c Config) {
 	for _, p := range m.Params() {
-		if !strings.HasSuffix(p.Name, ".bias") {
+		if !isBias(p.Name) {
 			continue
 		}
 		onTarget := slices.ContainsFunc(s.targets, func(t target) bool { return t.Path+".bias" == p.Name })
@@ -240,6 +240,9 @@ func (s *selection) chooseBiases(m nn.Module, c Config) {
 		}
 	}
 }
+
+// isBias reports whether a parameter is a bias. PEFT decides that by the name, so dt_bias of Mamba-2 is one.
+func isBias(param string) bool { return strings.HasSuffix(param, "bias") }
 
 // under describes the settings that restrict the choice of modules, for an error.
 func under(c Config) string {
