@@ -198,6 +198,29 @@ func (p Pattern[V]) compile() (patternTable[V], error) {
 	return t, errors.Join(errs...)
 }
 
+// unmatched returns the keys that match none of the paths.
+func (p Pattern[V]) unmatched(paths []string) (keys []string, err error) {
+	t, err := p.compile()
+	if err != nil {
+		return nil, err
+	}
+	for i, key := range t.keys {
+		used := false
+		for _, path := range paths {
+			if used, err = key.match(path); err != nil {
+				return nil, err
+			}
+			if used {
+				break
+			}
+		}
+		if !used {
+			keys = append(keys, p[i].Key)
+		}
+	}
+	return keys, nil
+}
+
 // lookup returns the value of the first key that matches path, or otherwise if none does.
 func (t patternTable[V]) lookup(path string, otherwise V) (V, error) {
 	began, before := time.Now(), *t.budget

@@ -48,6 +48,9 @@ func choose(m nn.Module, c Config) (*selection, error) {
 	s.chooseParams(params, "target_parameters", c.TargetParameters, isParameter)
 	s.chooseParams(params, "modules_to_save", c.ModulesToSave, isInModule)
 	s.chooseBiases(m, c)
+	if err := s.checkUnmatched(m, c); err != nil {
+		return nil, err
+	}
 	for _, t := range s.targets {
 		if slices.Contains(s.params, t.Weight()) && t.Path+".weight" == t.Weight().Name {
 			s.faults.Add("target_modules", "%s: would both get an adapter and be trained in full; choose one", t.Path)
@@ -105,16 +108,68 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	for i, name := range names {
 		s.matches = append(s.matches, Match{"target_modules", name, hits[i]})
 		if hits[i] == 0 {
-			missed = append(missed, strconv.Quote(name))
+			missed = append(missed, name)
 		}
 	}
-	if len(missed) > 0 {
-		verb := "matches"
-		if len(missed) > 1 {
-			verb = "match"
-		}
-		s.faults.Add("target_modules", "%s %s no module%s; the model has %s", strings.Join(missed, ", "), verb, under(c), describe(m.Slots()))
+	s.addUnmatched("target_modules", missed, under(c), m)
+	return nil
+}
+
+// addUnmatched adds a fault for names that match no module. under describes the settings that restrict the choice.
+func (s *selection) addUnmatched(key string, names []string, under string, m nn.Module) {
+	if len(names) == 0 {
+		return
 	}
+	verb, quoted := "matches", make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = strconv.Quote(name)
+	}
+	if len(names) > 1 {
+		verb = "match"
+	}
+	s.faults.Add(key, "%s %s no module%s; the model has %s", strings.Join(quoted, ", "), verb, under, describe(m.Slots()))
+}
+
+// checkUnmatched adds faults for the names, patterns, and layer numbers that match no module of the model, adapted or
+// not, in the settings that restrict or refine the choice of modules.
+func (s *selection) checkUnmatched(m nn.Module, c Config) error {
+	var modules []string // and parts of them
+	var layers Layers
+	for _, slot := range m.Slots() {
+		modules = append(modules, slot.Path)
+		for _, g := range slot.Groups {
+			modules = append(modules, slot.Path+"."+g.Name)
+		}
+		if found := layerNumber.FindStringSubmatch(slot.Path); found != nil {
+			if n, err := strconv.Atoi(found[2]); err == nil {
+				layers = append(layers, n)
+			}
+		}
+	}
+	all := slices.Clone(modules) // PEFT also accepts modules that cannot get adapters in exclude_modules
+	for _, p := range m.Params() {
+		all = append(all, modulePath(p.Name))
+	}
+	excluded, err := c.ExcludeModules.unmatched(all)
+	if err != nil {
+		return slowTargets("exclude_modules", err)
+	}
+	ranks, err := c.RankPattern.unmatched(modules)
+	if err != nil {
+		return slowTargets("rank_pattern", err)
+	}
+	alphas, err := c.AlphaPattern.unmatched(modules)
+	if err != nil {
+		return slowTargets("alpha_pattern", err)
+	}
+	s.addUnmatched("exclude_modules", excluded, "", m)
+	for _, n := range c.LayersToTransform {
+		if len(layers) > 0 && !slices.Contains(layers, n) {
+			s.faults.Add("layers_to_transform", "there is no layer %d; the layers are numbered from 0 to %d", n, slices.Max(layers))
+		}
+	}
+	s.addUnmatched("rank_pattern", ranks, "", m)
+	s.addUnmatched("alpha_pattern", alphas, "", m)
 	return nil
 }
 

@@ -44,6 +44,10 @@ func TestTargets(t *testing.T) {
 		{targets: regex("auto"), exclude: regex(`.*`), want: []string{`!"auto" matches no module under exclude_modules .*`}},
 		{targets: names("in_proj"), exclude: names("in_proj.z"), want: []string{l("0", "in_proj"), l("1", "in_proj")}},
 		{targets: names("x_proj"), exclude: names("x_proj.B"), want: []string{"!dt and C are not adjacent"}},
+		{targets: names("x_proj"), exclude: names("norm_f", "conv1d"), want: []string{l("0", "x_proj"), l("1", "x_proj")}},
+		{targets: names("x_proj"), exclude: names("in_proj", "x_porj"), want: []string{`!exclude_modules: "x_porj" matches no module; the model has`}},
+		{targets: names("x_proj"), exclude: regex("in_proj"), want: []string{`!exclude_modules: "in_proj" matches no module`}},
+		{targets: names("x_proj"), layers: lora.Layers{0, 99}, want: []string{"!layers_to_transform: there is no layer 99; the layers are numbered from 0 to 1"}},
 		{targets: lora.Targets{Names: []string{"in_proj"}, Pattern: "auto"}, want: []string{"!is auto and a list of names; choose one"}},
 	} {
 		m := tiny(t, rand.New(rand.NewPCG(1, 1)))
@@ -119,7 +123,7 @@ func TestRowGroups(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	m := tiny(t, rand.New(rand.NewPCG(3, 1)))
 	c := lora.Default()
-	c.RankPattern = lora.Pattern[int]{{Key: `layers\.0\.mixer\.in_proj`, Value: 2}, {Key: "in_proj", Value: 3}, {Key: "n_proj", Value: 5}}
+	c.RankPattern = lora.Pattern[int]{{Key: `layers\.0\.mixer\.in_proj`, Value: 2}, {Key: "in_proj", Value: 3}}
 	c.AlphaPattern = lora.Pattern[float64]{{Key: "(x|out)_proj", Value: 32}, {Key: "x_proj", Value: 1}}
 	if _, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 1))); err != nil {
 		t.Fatal(err)
@@ -133,6 +137,14 @@ func TestPatterns(t *testing.T) {
 		a := map[string]int{"in_proj": 1, "x_proj": 2, "out_proj": 4}[w.end] + 4*w.layer
 		if got := m.Slots()[a].LowRank(); got.Rank() != w.rank || got.Scale != w.scale {
 			t.Errorf("%s: rank %d, scale %v, want %d and %v", m.Slots()[a].Path, got.Rank(), got.Scale, w.rank, w.scale)
+		}
+	}
+	c.RankPattern = append(c.RankPattern, lora.PatternEntry[int]{Key: "n_proj", Value: 5})
+	c.AlphaPattern = lora.Pattern[float64]{{Key: "(?=x)x_porj", Value: 1}, {Key: "x_proj.dt", Value: 1}}
+	_, err := lora.Inject(tiny(t, rand.New(rand.NewPCG(3, 1))), c, rand.New(rand.NewPCG(1, 1)))
+	for _, want := range []string{`rank_pattern: "n_proj" matches no module; the model has`, `alpha_pattern: "(?=x)x_porj" matches no module`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %s", err, want)
 		}
 	}
 }

@@ -108,6 +108,25 @@ func (t Targets) compile() (matcher, error) {
 	}, nil
 }
 
+// unmatched returns the names or the expression in t that match none of the paths.
+func (t Targets) unmatched(paths []string) ([]string, error) {
+	if t.Pattern == "" {
+		return slices.DeleteFunc(slices.Clone(t.Names), func(name string) bool {
+			return slices.ContainsFunc(paths, func(path string) bool { return endsIn(path, name) })
+		}), nil
+	}
+	match, err := t.compile()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		if _, ok, err := match(path); ok || err != nil {
+			return nil, err
+		}
+	}
+	return []string{t.Pattern}, nil
+}
+
 // endsIn reports whether name is path or a suffix of it after a dot.
 func endsIn(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name)
