@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"gorgonia.org/tensor"
 
@@ -72,6 +73,51 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 	var err error
 	a.starts, err = d.loadStarts(m)
 	return a, err
+}
+
+// ConfigFor returns settings with which [Inject] and [Shapes] create the parameters that Load creates for m. The
+// adapter's own settings may name what m does not have, which Load and PEFT ignore, but Inject does not.
+func (d *Directory) ConfigFor(m nn.Module) Config {
+	c := d.Config
+	c.TargetModules, c.ExcludeModules, c.LayersToTransform = Targets{}, Targets{}, nil
+	c.TargetParameters, c.ModulesToSave, c.Bias = nil, nil, BiasNone
+	c.RankPattern, c.AlphaPattern, c.InitLoraWeights = nil, nil, InitTrue
+	f := newFit(m, d)
+	for _, w := range d.modules {
+		if w.parameter != "" {
+			c.TargetParameters = append(c.TargetParameters, w.parameter)
+			continue
+		}
+		path, parts := w.path, []string(nil)
+		if i := f.slotNames.find(w.path); i >= 0 {
+			path = f.slots[i].Path
+			for _, g := range f.slots[i].Groups {
+				if g.From >= w.from && g.To <= w.to {
+					parts = append(parts, path+"."+g.Name)
+				}
+			}
+		}
+		if len(parts) == 0 {
+			parts = []string{path}
+		}
+		c.TargetModules.Names = append(c.TargetModules.Names, parts...)
+		if w.rank != c.R {
+			c.RankPattern = append(c.RankPattern, PatternEntry[int]{escape(path), w.rank})
+		}
+	}
+	for _, w := range d.params {
+		module, weight := strings.CutSuffix(w.name, ".weight")
+		switch p := f.parameter(w.name); {
+		case w.copied:
+		case weight && (endsIn(module, headPath) || endsIn(module, "embeddings")): // these untie the head
+			c.ModulesToSave = append(c.ModulesToSave, module)
+		case p != nil:
+			c.TargetParameters = append(c.TargetParameters, p.Name)
+		default:
+			c.TargetParameters = append(c.TargetParameters, w.name)
+		}
+	}
+	return c
 }
 
 // fit matches the tensors of a directory to a model.

@@ -176,6 +176,10 @@ func TestAdapterLifecycle(t *testing.T) {
 			t.Fatalf("seed %d: %v\n%+v", seed, err, c)
 		}
 		near(t, "loaded adapter", directLogits(t, base, ids), adapted, mergedLogits, mergedLogits)
+		shapes, err := lora.Shapes(base, openDir(t, dir).ConfigFor(base))
+		if trainable, _ := again.Share(); err != nil || elements(shapes) != trainable {
+			t.Errorf("seed %d: %d elements for the loaded adapter, want %d: %v", seed, elements(shapes), trainable, err)
+		}
 		if diff := c.Differences(again.Config); c.InitLoraWeights != lora.InitPissa && len(diff) > 0 {
 			t.Errorf("seed %d: settings changed: %v", seed, diff)
 		}
@@ -425,6 +429,18 @@ func sameFile(t *testing.T, a, b string) {
 	}
 }
 
+// elements returns the total number of elements of tensors with the given shapes.
+func elements(shapes [][]int) (total int) {
+	for _, shape := range shapes {
+		n := 1
+		for _, dim := range shape {
+			n *= dim
+		}
+		total += n
+	}
+	return total
+}
+
 // TestShapes checks that Shapes predicts the shapes of an adapter's parameters.
 func TestShapes(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 1))
@@ -433,14 +449,7 @@ func TestShapes(t *testing.T) {
 		c := randomConfig(r, m)
 		c.ModulesToSave = nil // saving a tied head in full unties it first
 		shapes, wrong := lora.Shapes(m, c)
-		want := 0
-		for _, shape := range shapes {
-			n := 1
-			for _, dim := range shape {
-				n *= dim
-			}
-			want += n
-		}
+		want := elements(shapes)
 		a, err := lora.Inject(m, c, r)
 		if (err == nil) != (wrong == nil) {
 			t.Fatalf("%+v: Shapes returns %v, Inject %v", c, wrong, err)

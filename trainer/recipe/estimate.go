@@ -65,7 +65,7 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := c.adapter()
+	l, err := c.adapter(r.Model)
 	if l == nil || err != nil {
 		return r, err
 	}
@@ -118,8 +118,8 @@ func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
 	return r, invalid(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
 }
 
-// adapter returns the settings of the adapter to train, or nil for full training.
-func (c *Config) adapter() (*lora.Config, error) {
+// adapter returns settings for a new adapter like the one to train, or nil for full training.
+func (c *Config) adapter(m *mamba.Model) (*lora.Config, error) {
 	if c.Adapter == "" {
 		return c.LoRA, nil
 	}
@@ -130,7 +130,8 @@ func (c *Config) adapter() (*lora.Config, error) {
 		return nil, err
 	}
 	defer d.Close()
-	return &d.Config, nil
+	l := d.ConfigFor(m)
+	return &l, nil
 }
 
 // adapterMemory returns the memory of a new adapter.

@@ -1,9 +1,13 @@
 package recipe
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
 )
@@ -36,6 +40,45 @@ func TestEstimatedParameters(t *testing.T) {
 	}
 	if _, trainable := r.size(); trainable != 1_898_304 {
 		t.Errorf("LoRA trains %d, want 1898304", trainable)
+	}
+}
+
+// TestEstimate_continuedAdapter checks that an adapter whose settings name modules that the model does not have, as
+// PEFT allows, can be estimated.
+func TestEstimate_continuedAdapter(t *testing.T) {
+	from, dir := "../../lora/testdata/golden/mamba2/seed_recipe/adapter", t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	var settings map[string]any
+	b, err := os.ReadFile(filepath.Join(dir, lora.ConfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &settings); err != nil {
+		t.Fatal(err)
+	}
+	settings["target_modules"] = []string{"x_proj", "embeddings", "in_proj", "out_proj"}
+	settings["rank_pattern"], settings["modules_to_save"] = map[string]int{"x_proj": 4}, []string{"score"}
+	if b, err = json.Marshal(settings); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, lora.ConfigFile), b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	c.Model, c.Adapter = "../../mamba/testdata/golden/mamba2/model", dir
+	sizes, err := c.Sizes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := c.Estimate(sizes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const r, v, m, d, in = 8, 208, 40, 80, 197
+	if want := r*(v+m) + 3*r*(m+in+d+m); e.Trainable != want {
+		t.Errorf("trains %d, want %d", e.Trainable, want)
 	}
 }
 
