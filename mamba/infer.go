@@ -15,7 +15,8 @@ type Want struct {
 	Logits int
 	// Hidden requests all hidden states.
 	Hidden bool
-	// State, if not nil, is continued by the sequences and advanced; nil starts new sequences.
+	// State, if not nil, is continued by the sequences and advanced; nil starts new sequences. It must not have pending
+	// tokens.
 	State *State
 }
 
@@ -60,6 +61,11 @@ func (m *Model) Run(ctx context.Context, in Input, want Want) (*Output, error) {
 	}
 	if got := out.State.Sequences(); got != in.sequences() {
 		return nil, fmt.Errorf("mamba: run: got %d sequences, but the state has %d", in.sequences(), got)
+	}
+	for i, fed := range out.State.Fed {
+		if n := len(out.State.Tokens[i]) - fed; n > 0 {
+			return nil, fmt.Errorf("mamba: run: sequence %d of the state has %d pending tokens; feed them with a Decoder first", i, n)
+		}
 	}
 	if len(places) == 0 || ctx.Err() != nil {
 		return out, ctx.Err()

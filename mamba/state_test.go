@@ -94,6 +94,22 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestRun_pendingTokens checks that Run does not skip tokens that a state has not been fed.
+func TestRun_pendingTokens(t *testing.T) {
+	m := small(t)
+	s := m.NewState(1)
+	s.Tokens[0] = []int{1, 2}
+	if _, err := m.Run(ctx, Input{IDs: [][]int{{3}}}, Want{State: s}); err == nil || !strings.Contains(err.Error(), "2 pending tokens") {
+		t.Errorf("error %v, want one that counts the pending tokens", err)
+	}
+	if err := m.NewDecoder(0).Feed(ctx, s, [][]int{nil}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Run(ctx, Input{IDs: [][]int{{3}}}, Want{State: s}); err != nil || !slices.Equal(s.Tokens[0], []int{1, 2, 3}) || s.Fed[0] != 3 {
+		t.Errorf("%d of %v have been fed: %v", s.Fed[0], s.Tokens[0], err)
+	}
+}
+
 func columns(rows [][]int, from, to int) [][]int {
 	part := make([][]int, len(rows))
 	for i := range rows {
