@@ -187,6 +187,16 @@ func sameModel(t *testing.T, got, want *Model) {
 	}
 }
 
+// TestOriginalMamba2_tied checks that the head is tied unless the original configuration says otherwise.
+func TestOriginalMamba2_tied(t *testing.T) {
+	for key, want := range map[string]bool{``: true, `, "tie_embeddings": true`: true, `, "tie_embeddings": false`: false} {
+		c := parse(t, `{"d_model": 64, "n_layer": 2, "vocab_size": 32, "ssm_cfg": {"layer": "Mamba2", "headdim": 16}`+key+`}`)
+		if c.TieWordEmbeddings != want {
+			t.Errorf("%q: tied %v, want %v", key, c.TieWordEmbeddings, want)
+		}
+	}
+}
+
 // TestConvertCodestral converts Mistral's variant, consolidated.safetensors with params.json.
 func TestConvertCodestral(t *testing.T) {
 	c := mamba2Defaults()

@@ -77,6 +77,7 @@ func parseOriginal(raw map[string]json.RawMessage) (Config, error) {
 		return Config{}, fileError(append(o.faults(), fault.Fault{Path: "ssm_cfg.layer", Problem: err.Error()}))
 	}
 	c := f.defaults()
+	c.TieWordEmbeddings = true // the authors' default, in all families
 	c.DType, c.HiddenSize, c.NumHiddenLayers, c.VocabSize = "", o.DModel, o.NLayer, o.VocabSize
 	if o.PadMultiple > 1 && o.VocabSize > 0 && o.VocabSize < maxSize && o.PadMultiple < maxSize {
 		c.VocabSize = (o.VocabSize + o.PadMultiple - 1) / o.PadMultiple * o.PadMultiple
