@@ -98,14 +98,15 @@ func TestForeignPissa(t *testing.T) {
 		}
 		want[i] = float32(sum)
 	}
-	dir := t.TempDir()
-	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), []weights.Entry{
+	dir, config := t.TempDir(), map[string]any{"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": []string{path}, "init_lora_weights": "pissa"}
+	tensors := []weights.Entry{
 		weights.FromFloat32s("base_model.model."+path+".lora_A.weight", []int{rank, in}, a, weights.F32),
 		weights.FromFloat32s("base_model.model."+path+".lora_B.weight", []int{out, rank}, b, weights.F32),
-	}, nil); err != nil {
+	}
+	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), tensors, nil); err != nil {
 		t.Fatal(err)
 	}
-	writeConfig(t, dir, map[string]any{"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": []string{path}, "init_lora_weights": "pissa"})
+	writeConfig(t, dir, config)
 
 	m := load(t, base)
 	loaded, err := lora.Load(dir, m)
@@ -131,6 +132,40 @@ func TestForeignPissa(t *testing.T) {
 		t.Fatal(err)
 	}
 	near(t, "saved as a plain adapter", directLogits(t, again, ids), logits, mergedLogits, mergedLogits)
+
+	// With DoRA, the rows of that sum are rescaled to their magnitudes.
+	dora, magnitude := t.TempDir(), make([]float32, out)
+	for i := range magnitude {
+		magnitude[i] = 1
+		row := want[i*in : (i+1)*in]
+		square := 0.0
+		for _, x := range row {
+			square += float64(x) * float64(x)
+		}
+		for j := range row {
+			row[j] /= float32(math.Sqrt(square))
+		}
+	}
+	tensors = append(tensors, weights.FromFloat32s("base_model.model."+path+".lora_magnitude_vector", []int{out}, magnitude, weights.F32))
+	if err := weights.Save(filepath.Join(dora, lora.WeightsFile), tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	config["use_dora"] = true
+	writeConfig(t, dora, config)
+	for _, weight := range []float64{1, 0.5} {
+		merged, _ = mergeDirs(t, base, lora.Term{Directory: openDir(t, dora), Weight: weight})
+		near(t, "merged DoRA weight", floats(t, openTensors(t, merged), path+".weight"), want, 1e-5, 0)
+		if weight == 1 {
+			other := load(t, base)
+			if _, err := lora.Load(dora, other); err != nil {
+				t.Fatal(err)
+			}
+			near(t, "logits of the merged DoRA files", directLogits(t, load(t, merged), ids), directLogits(t, other, ids), mergedLogits, mergedLogits)
+		}
+		for i, x := range w { // for half of the change
+			want[i] = (x + want[i]) / 2
+		}
+	}
 }
 
 // TestProbe checks that a probe detects differences, including NaN.

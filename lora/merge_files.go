@@ -278,10 +278,10 @@ func (e *edit) values() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(e.steps) == 1 {
-		return w, e.steps[0].apply(w, e.from.Shape, e.steps[0].weight)
+	if s := e.steps[0]; len(e.steps) == 1 && (s.weight == 1 || !s.pissa) {
+		return w, s.apply(w, e.from.Shape, s.weight)
 	}
-	// Each adapter's change is relative to the base's weight, not to the result of the others.
+	// Each adapter's change is relative to the base's weight, not to the result of the others or to a reduced weight.
 	sum := slices.Clone(w)
 	for _, s := range e.steps {
 		one := slices.Clone(w)
@@ -317,6 +317,7 @@ func (s step) apply(w []float32, shape []int, share float64) error {
 	}
 	if s.pissa {
 		lost := *c
+		lost.magnitude = nil // that of DoRA applies to the reduced weight
 		lost.a, lost.b = principalPair(kernel.Dense(w, shape[0], shape[1]), c.rank, c.scale, exact, nil)
 		lost.fold(w, shape[0], shape[1], -share)
 	}

@@ -28,7 +28,7 @@ func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *principal {
 	a, b := principalPair(kernel.Dense(w.Float32s()[from*cols:to*cols], to-from, cols), c.rank, c.scale, decompose, r)
 	copy(c.a, a)
 	copy(c.b, b)
-	c.a, c.b = a, b
+	c.a, c.b, c.magnitude = a, b, nil // the magnitude of DoRA applies to the reduced weight
 	return &principal{*c}
 }
 
