@@ -3,6 +3,7 @@ package lora
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"mambatrain/internal/fault"
 	"mambatrain/nn"
@@ -142,8 +143,9 @@ type Setting struct {
 	Value string
 }
 
-// Settings lists the settings that affect an adapter's values, in the order of the configuration. Lists of names are
-// sorted, so that equal settings have equal texts. lora_plus_ratio is not included: it belongs to the optimizer.
+// Settings lists the settings that affect an adapter's values, in the order of the configuration. Lists of names and
+// layers are sorted, so that equal settings have equal texts. lora_plus_ratio is not included: it belongs to the
+// optimizer.
 func (c Config) Settings() []Setting {
 	list := []Setting{}
 	for _, s := range []struct {
@@ -156,7 +158,7 @@ func (c Config) Settings() []Setting {
 		{"target_modules", c.TargetModules.sorted()},
 		{"target_parameters", sorted(c.TargetParameters)},
 		{"exclude_modules", c.ExcludeModules.sorted()},
-		{"layers_to_transform", c.LayersToTransform},
+		{"layers_to_transform", slices.Sorted(slices.Values(c.LayersToTransform))},
 		{"rank_pattern", c.RankPattern},
 		{"alpha_pattern", c.AlphaPattern},
 		{"bias", c.Bias},

@@ -119,6 +119,7 @@ func TestDifferences(t *testing.T) {
 	saved, c := lora.Default(), lora.Default()
 	saved.TargetModules = lora.Targets{Names: []string{"x_proj", "embeddings", "in_proj", "out_proj"}}
 	c.TargetModules = lora.Targets{Names: []string{"out_proj", "in_proj", "embeddings", "x_proj"}}
+	saved.LayersToTransform, c.LayersToTransform = lora.Layers{0, 1}, lora.Layers{1, 0}
 	c.LoraDropout, c.LoraPlusRatio = 0.5, 3
 	if d := c.Differences(saved); len(d) > 0 {
 		t.Errorf("the same adapter in another order differs: %v", d)
