@@ -3,7 +3,7 @@ package lora
 import "fmt"
 
 // Merge folds the adapter into the model's weights, computing in float32, and removes it from its slots. Parameters
-// trained in full replace those of the base. Weights in bfloat16 become float32. A tied head is untied if the table or
+// trained in full replace those of the base. Weights in other forms become float32. A tied head is untied if the table or
 // the head changes, because the two then differ; the model must be an [Untier]. The adapter cannot be enabled again
 // afterwards.
 func (a *Adapter) Merge() error {
