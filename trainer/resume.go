@@ -67,8 +67,31 @@ func (t *Trainer) restore() (done bool, err error) {
 	return s.Done, nil
 }
 
+// Preview adopts the progress of the checkpoint that Run would resume from, so that [Trainer.Overview] describes the
+// rest of the run. It fails if Run would refuse to resume, but it does not read the weights.
+func (t *Trainer) Preview() error {
+	if t.task.Storage.Output == nil {
+		return nil
+	}
+	_, _, err := t.findStart()
+	return err
+}
+
 // readOutput detects a finished run, or else reads the weights and state of the newest checkpoint.
 func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
+	done, from, err = t.findStart()
+	if from == nil || err != nil {
+		return done, nil, err
+	}
+	if err := t.readWeights(from); err != nil {
+		return false, nil, err
+	}
+	return false, from, t.task.Storage.Output.DropNewer()
+}
+
+// findStart detects a finished run, or else finds the newest checkpoint, if there is one. It adopts the state of either
+// if the settings match.
+func (t *Trainer) findStart() (done bool, from *ResumeEvent, err error) {
 	newest, damaged := t.task.Storage.Output.Checkpoint()
 	if st := t.task.Storage.Output.Finished(); st != nil {
 		changed := checkpoint.Changes(st.Progress().Settings, t.progress.Settings)
@@ -83,10 +106,8 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 	if newest == nil {
 		return false, nil, nil
 	}
-	if from, err = t.resume(newest, damaged); err != nil {
-		return false, nil, err
-	}
-	return false, from, t.task.Storage.Output.DropNewer()
+	from, err = t.resume(newest, damaged)
+	return false, from, err
 }
 
 // refuse returns an error that lists the settings that have changed since dir was written and suggests a remedy.
@@ -106,28 +127,33 @@ func (t *Trainer) adopt(st *checkpoint.State) {
 	t.progress.Settings, t.progress.Rows, t.progress.Ranks, t.progress.Kernels = is.Settings, is.Rows, is.Ranks, is.Kernels
 }
 
-// resume continues from a checkpoint: the settings must match, and the weights must be restored bit for bit.
+// resume adopts the state of a checkpoint. The settings must match.
 func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEvent, error) {
 	was := c.State.Progress()
 	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
 	if len(changed) > 0 && !t.task.Force {
 		return nil, refuse(c.Dir, "--resume=force resumes anyway", changed)
 	}
-	if err := t.task.Storage.Load(c.Dir); err != nil {
-		return nil, fmt.Errorf("trainer: %s: %w", c.Dir, err)
-	}
-	if got := fingerprint(t.optimizer.Params()); got != was.Weights && len(changed) == 0 {
-		return nil, fmt.Errorf("trainer: %s: the weights read back differ from those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
-	}
-	resumed := &ResumeEvent{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}
+	from := &ResumeEvent{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}
 	if is := t.progress.Kernels; was.Kernels != "" && was.Kernels != is {
-		resumed.Kernels = &checkpoint.Change{Key: "kernels", Was: was.Kernels, Is: is}
+		from.Kernels = &checkpoint.Change{Key: "kernels", Was: was.Kernels, Is: is}
 	}
 	ahead := t.state
 	t.adopt(c.State)
 	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
 	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
-	return resumed, nil
+	return from, nil
+}
+
+// readWeights restores the weights of a checkpoint bit for bit.
+func (t *Trainer) readWeights(from *ResumeEvent) error {
+	if err := t.task.Storage.Load(from.Dir); err != nil {
+		return fmt.Errorf("trainer: %s: %w", from.Dir, err)
+	}
+	if got, want := fingerprint(t.optimizer.Params()), t.progress.Weights; got != want && len(from.Changed) == 0 {
+		return fmt.Errorf("trainer: %s: the weights read back differ from those that were trained (fingerprint %s, want %s)", from.Dir, got, want)
+	}
+	return nil
 }
 
 // ErrChanged reports that a run cannot resume because its settings have changed since it was saved.

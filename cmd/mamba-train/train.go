@@ -148,10 +148,10 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 	if dry && comm.Rank() > 0 {
 		return nil
 	}
-	if !dry {
-		if err := recipe.CheckOutput(c.OutputDir, o); err != nil {
-			return err
-		}
+	if err := recipe.CheckOutput(c.OutputDir, o); dry && err != nil {
+		a.warnOf(err)
+	} else if err != nil {
+		return err
 	}
 	p := newProgress(a)
 	o.Observer = p.observe

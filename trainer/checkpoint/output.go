@@ -90,6 +90,13 @@ func Open(f FS, dir string, mode Mode) (*Output, error) {
 	return o, nil
 }
 
+// Look inspects an output directory as [Open] does in Resume mode, but it neither creates, locks, nor changes it. The
+// result must not be written to.
+func Look(f FS, dir string) (*Output, error) {
+	o := &Output{Dir: dir, fs: f, lock: io.NopCloser(nil), usable: map[int]bool{}}
+	return o, o.inspect()
+}
+
 // makeAndLock creates a directory and locks it. It retries because a run that never began may remove the directory in
 // between.
 func makeAndLock(f FS, dir string) (lock io.Closer, err error) {

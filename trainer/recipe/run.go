@@ -159,12 +159,39 @@ func (r *Run) Train(ctx context.Context) (result trainer.Result, err error) {
 	return result, deviceAdvice(err)
 }
 
-// Plan does everything that precedes the first step but writes nothing. It is called instead of Train.
-func (r *Run) Plan() (trainer.Overview, error) {
-	if err := r.build(withoutOutput(r.Config.Train)); err != nil {
-		return trainer.Overview{}, err
+// Plan does everything that precedes the first step but writes nothing. If the run would resume, it describes the
+// remaining steps. It is called instead of Train.
+func (r *Run) Plan() (o trainer.Overview, err error) {
+	if err := r.look(); err != nil {
+		return o, err
+	}
+	settings := r.Config.Train
+	if r.output == nil {
+		settings = withoutOutput(settings)
+	}
+	if err := r.build(settings); err != nil {
+		return o, err
+	}
+	if err := r.trainer.Preview(); err != nil {
+		return o, err
 	}
 	return r.trainer.Overview(), nil
+}
+
+// look inspects the output directory that a run would resume in, if there is one.
+func (r *Run) look() error {
+	if r.options.Mode != checkpoint.Resume {
+		return nil
+	}
+	there, err := checkpoint.Look(checkpoint.Disk{}, r.Config.OutputDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.output = there
+	return r.findStart()
 }
 
 // withoutOutput returns settings for a run that cannot save its best model. Early stopping, which needs the same data
@@ -213,7 +240,7 @@ func (r *Run) Work() float64 {
 	return WorkOf(r.Model, rows, rows).Total() / rows
 }
 
-// open opens the output directory on rank 0. A resumed run keeps its original number of rows.
+// open opens the output directory on rank 0.
 func (r *Run) open() (err error) {
 	if r.options.Comm.Rank() > 0 {
 		return nil
@@ -222,6 +249,11 @@ func (r *Run) open() (err error) {
 	if r.output, err = checkpoint.Open(checkpoint.Disk{}, r.Config.OutputDir, r.options.Mode); err != nil {
 		return err
 	}
+	return r.findStart()
+}
+
+// findStart selects the checkpoint to resume from. A resumed run keeps its original number of rows.
+func (r *Run) findStart() error {
 	if r.options.Step > 0 {
 		if err := r.output.GoBack(r.options.Step); err != nil {
 			return err
