@@ -294,6 +294,11 @@ func (r *run) on(f *faultFS, dir string, mode checkpoint.Mode) (res Result, err 
 	if err != nil {
 		return Result{}, err, false
 	}
+	if r.back > 0 {
+		if err := out.GoBack(r.back); err != nil {
+			return Result{}, err, false
+		}
+	}
 	r.task.Storage.Output = out
 	t, err := New(r.Config, r.task)
 	if err != nil {
@@ -383,6 +388,49 @@ func TestPowerCutWhileACheckpointIsReplaced(t *testing.T) {
 			}
 			for _, name := range []string{"", "checkpoint-5"} {
 				sameResults(t, at, results(t, filepath.Join(d, name)), results(t, filepath.Join(straight, name)))
+			}
+		}
+	}
+}
+
+// TestPowerCutWhileARunIsReplaced cuts the power while a run replaces a finished one or goes back to one of its
+// checkpoints. What is left must resume to the same result.
+func TestPowerCutWhileARunIsReplaced(t *testing.T) {
+	finished := func(dir string) {
+		r := newSmallRun()
+		r.SaveTotalLimit = 0
+		r.must(t, dir, checkpoint.Fresh)
+	}
+	straight := t.TempDir()
+	finished(straight)
+	for _, back := range []int{0, 2} {
+		for n, cut := 1, true; cut && !t.Failed(); n++ {
+			dir, left := t.TempDir(), t.TempDir()
+			finished(dir)
+			f := newFaultFS(nil)
+			if err := f.syncAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			f.before = func(op int, _ bool) error {
+				if op == n {
+					panic(powerCut{})
+				}
+				return nil
+			}
+			r, mode, err := newSmallRun(), checkpoint.Overwrite, error(nil)
+			if r.back = back; back > 0 {
+				mode = checkpoint.Resume
+			}
+			if _, err, cut = r.on(f, dir, mode); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.survive(dir, left); err != nil {
+				t.Fatal(err)
+			}
+			at := fmt.Sprintf("back to %d, operation %d, %s", back, n, strings.ReplaceAll(f.log[len(f.log)-1], dir, ""))
+			for _, d := range []string{left, dir} {
+				newSmallRun().must(t, d, checkpoint.Resume)
+				sameResults(t, at, results(t, d), results(t, straight))
 			}
 		}
 	}

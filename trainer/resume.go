@@ -15,13 +15,22 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	if err := t.checkAgreement(); err != nil {
 		return false, err
 	}
-	if done, err := t.restore(); done || err != nil {
+	done, from, err := t.restore()
+	if done || err != nil {
 		return done, err
 	}
 	if r := t.reducer.resident; r != nil {
 		if err := r.Send(); err != nil {
 			return false, err
 		}
+	}
+	if o := t.task.Storage.Output; o != nil {
+		if err := o.Begin(); err != nil {
+			return false, err
+		}
+	}
+	if from != nil {
+		t.task.Observer(*from)
 	}
 	t.task.Observer(StartEvent{t.Overview(), slices.Clone(t.state.LogHistory)})
 	if t.progress.EvalDue {
@@ -36,35 +45,31 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// restore resumes from the contents of the output directory.
-func (t *Trainer) restore() (done bool, err error) {
+// restore resumes from the contents of the output directory. On rank 0, from is the checkpoint, or nil if there is none.
+func (t *Trainer) restore() (done bool, from *ResumeEvent, err error) {
 	var s startInfo
-	var from *ResumeEvent
 	if t.task.Storage.Output != nil {
 		s.Saves = true
 		if s.Done, from, err = t.readOutput(); err != nil {
-			return false, err
+			return false, nil, err
 		}
 		s.Resumed = from != nil
 	}
 	if s, err = t.shareStart(s); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	t.saves = s.Saves
 	if !s.Resumed {
-		return s.Done, nil
+		return s.Done, nil, nil
 	}
 	dir := ""
 	if from != nil {
 		dir = from.Dir
 	}
 	if err := t.readOptimizer(dir); err != nil {
-		return false, fmt.Errorf("trainer: %s: %w", dir, err)
+		return false, nil, fmt.Errorf("trainer: %s: %w", dir, err)
 	}
-	if from != nil {
-		t.task.Observer(*from)
-	}
-	return s.Done, nil
+	return s.Done, from, nil
 }
 
 // Preview adopts the progress of the checkpoint that Run would resume from, so that [Trainer.Overview] describes the
@@ -83,10 +88,7 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 	if from == nil || err != nil {
 		return done, nil, err
 	}
-	if err := t.readWeights(from); err != nil {
-		return false, nil, err
-	}
-	return false, from, t.task.Storage.Output.DropNewer()
+	return false, from, t.readWeights(from)
 }
 
 // findStart detects a finished run, or else finds the newest checkpoint, if there is one. It adopts the state of either

@@ -25,6 +25,7 @@ type run struct {
 	task    Task
 	events  []Event
 	onEvent func(Event)
+	back    int // step of the checkpoint to go back to; 0 = the newest
 }
 
 // newRun returns a run of 3 epochs of 5, 4, and 5 steps with all randomness enabled.

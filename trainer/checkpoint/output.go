@@ -48,7 +48,7 @@ type Mode int
 const (
 	Fresh     Mode = iota // the directory must be new or empty
 	Resume                // resume from the newest complete checkpoint, or start if there is none
-	Overwrite             // remove the checkpoints and logs of an earlier run, then start
+	Overwrite             // start, and replace an earlier run
 )
 
 // Output is a locked output directory.
@@ -60,6 +60,7 @@ type Output struct {
 	finished *State
 	newest   *Checkpoint
 	damaged  []error
+	replaces bool         // Begin removes an earlier run
 	back     bool         // newest was chosen by GoBack, and there may be newer ones
 	usable   map[int]bool // whether the checkpoint of a step is usable, if this process wrote or checked it
 }
@@ -71,8 +72,8 @@ type Checkpoint struct {
 	State *State
 }
 
-// Open creates and locks an output directory and inspects its contents. Errors that wrap [ErrNotEmpty] or
-// filelock.ErrLocked are for the user to resolve.
+// Open creates and locks an output directory and inspects its contents. It removes nothing that a run could still use;
+// [Output.Begin] does. Errors that wrap [ErrNotEmpty] or filelock.ErrLocked are for the user to resolve.
 func Open(f FS, dir string, mode Mode) (*Output, error) {
 	o := &Output{Dir: dir, fs: f, usable: map[int]bool{}}
 	lock, err := makeAndLock(f, dir)
@@ -88,6 +89,19 @@ func Open(f FS, dir string, mode Mode) (*Output, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// Begin removes what the run replaces: in Overwrite mode, whatever an earlier run wrote; after [Output.GoBack],
+// whatever is newer than the selected checkpoint. It must be called when nothing can prevent the first step anymore, and
+// before the run writes anything.
+func (o *Output) Begin() error {
+	switch {
+	case o.replaces:
+		return o.clear()
+	case o.back:
+		return o.dropNewer()
+	}
+	return nil
 }
 
 // Look inspects an output directory as [Open] does in Resume mode, but it neither creates, locks, nor changes it. The
@@ -144,7 +158,7 @@ func (o *Output) prepare(mode Mode) error {
 	}
 	for _, e := range entries {
 		if isLeftover(e.Name()) {
-			if mode == Resume {
+			if mode != Fresh {
 				if err := o.adopt(e.Name()); err != nil {
 					return fmt.Errorf("checkpoint: output_dir: %w", err)
 				}
@@ -156,7 +170,7 @@ func (o *Output) prepare(mode Mode) error {
 	}
 	switch mode {
 	case Overwrite:
-		return o.clear()
+		o.replaces = true
 	case Resume:
 		return o.inspect()
 	}
@@ -258,7 +272,7 @@ func (o *Output) inspect() error {
 }
 
 // GoBack selects the checkpoint of a step to resume from, which need not be the newest. Newer ones remain until
-// [Output.DropNewer].
+// [Output.Begin].
 func (o *Output) GoBack(step int) error {
 	c, err := o.open(o.Path(step), step)
 	if err != nil {
@@ -269,12 +283,9 @@ func (o *Output) GoBack(step int) error {
 	return nil
 }
 
-// DropNewer removes everything newer than the checkpoint selected by [Output.GoBack]: checkpoints, and the mark of a
-// finished run.
-func (o *Output) DropNewer() error {
-	if !o.back {
-		return nil
-	}
+// dropNewer removes everything newer than the checkpoint selected by [Output.GoBack]: checkpoints, and the mark of a
+// finished run. Each removal leaves a run that can be resumed.
+func (o *Output) dropNewer() error {
 	steps, err := o.steps()
 	if err != nil {
 		return err
