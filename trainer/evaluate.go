@@ -211,7 +211,7 @@ func (t *Trainer) evaluate(ctx context.Context) error {
 	}
 	t.task.Observer(EvalEvent{Row: row, Best: t.bestNow})
 	t.sample(ctx)
-	return nil
+	return t.comm.Barrier() // only rank 0 generates samples
 }
 
 // measure evaluates every set and returns a history row.

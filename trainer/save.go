@@ -38,12 +38,15 @@ func (t *Trainer) checkpoint() {
 }
 
 // save writes a checkpoint and removes those beyond save_total_limit. Only rank 0 writes; the others send it their
-// parts of the optimizer state.
+// parts of the optimizer state and wait at a barrier, because after SIGTERM a reduction must not wait for its files.
 func (t *Trainer) save() (dir string, err error) {
 	if t.comm.Rank() > 0 {
-		return "", t.sendParts()
+		if err := t.sendParts(); err != nil {
+			return "", err
+		}
+		return "", t.comm.Barrier()
 	}
-	defer func() { err = errors.Join(err, t.endCollecting()) }()
+	defer func() { err = errors.Join(err, t.endCollecting(), t.comm.Barrier()) }()
 	o, step, before := t.task.Storage.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
 	if t.isBest(step) && t.checkpointDue() { // an uninterrupted run would not write a checkpoint that an interruption causes
 		dir := o.Path(step)

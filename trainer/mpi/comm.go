@@ -36,7 +36,7 @@ type request struct {
 	name string
 	run  func() error
 	done chan error
-	// waits marks calls in which other ranks may be late because rank 0 is writing files.
+	// waits marks calls in which other ranks may be late because rank 0 is reading or writing files or generating text.
 	waits bool
 }
 
@@ -169,9 +169,10 @@ func (c *Comm) combine(name string, x []float64, op func(recv, send []float64) e
 // broadcastBytes is the maximum size of one call: MPI counts are 32-bit.
 const broadcastBytes = 1 << 30
 
-// Broadcast copies root's x to all ranks.
+// Broadcast copies root's x to all ranks. It may wait for rank 0's files: rank 0 announces with it what it reads from a
+// checkpoint and, when the optimizer is divided, what it writes next.
 func (c *Comm) Broadcast(x []byte, root int) error {
-	return c.do(request{name: "broadcast", run: func() error {
+	return c.do(request{name: "broadcast", waits: true, run: func() error {
 		for len(x) > 0 {
 			n := min(len(x), broadcastBytes)
 			if err := c.lib.broadcast(x[:n], root); err != nil {
