@@ -16,8 +16,9 @@ import (
 // EvalSet is a dataset to evaluate on. If there are several, each has a name, which appears in its metrics:
 // eval_<name>_loss.
 type EvalSet struct {
-	Name   string
-	Source BatchSource // only epoch 0 is used
+	Name        string
+	Source      BatchSource // only epoch 0 is used
+	Fingerprint string      // identifies the data when a run resumes; "" if unknown
 }
 
 // Key returns the name that a metric such as loss has in the history.
@@ -74,6 +75,12 @@ func (c Config) metricOn(firstSet string) string {
 
 // metric returns the metric that determines the best model. There must be at least one evaluation set.
 func (t *Trainer) metric() string { return t.config.metricOn(t.task.Eval[0].Name) }
+
+// deciding returns the evaluation set that the metric belongs to.
+func (t *Trainer) deciding() EvalSet {
+	i := slices.IndexFunc(t.task.Eval, func(e EvalSet) bool { return slices.Contains(evalMetrics([]string{e.Name}), t.metric()) })
+	return t.task.Eval[i] // [Config.ValidateEvaluation] has checked the metric
+}
 
 // better reports whether a is a better value of the metric than b: higher for accuracies, lower for losses and
 // perplexities.

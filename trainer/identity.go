@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/trainer/checkpoint"
 )
 
 // mayChange lists the settings that may differ when a run resumes: they control what is written and when, not the
@@ -11,6 +15,23 @@ import (
 var mayChange = []string{
 	"per_device_eval_batch_size", "logging_steps", "logging_dir", "save_steps", "save_total_limit", "sample_prompts",
 	"segment_store",
+}
+
+// addedLater lists the settings that earlier versions did not record. In their checkpoints, these count as unchanged.
+var addedLater = []string{"base", frozenKey, evalDataKey}
+
+// Keys of settings that a configuration does not contain.
+const (
+	frozenKey   = "frozen weights"
+	evalDataKey = "data.eval"
+)
+
+// changes compares the settings of an earlier session of the run with the current ones.
+func (t *Trainer) changes(was map[string]string) []checkpoint.Change {
+	return slices.DeleteFunc(checkpoint.Changes(was, t.progress.Settings), func(c checkpoint.Change) bool {
+		_, recorded := was[c.Key]
+		return !recorded && slices.Contains(addedLater, c.Key)
+	})
 }
 
 // identity returns all settings that affect the numbers of a run, as text, by configuration key.
@@ -30,6 +51,12 @@ func (t *Trainer) identity() map[string]string {
 	}
 	if len(t.task.Eval) == 0 || !c.evaluationDecides() {
 		delete(id, "train.eval_steps")
+	} else if data := t.deciding().Fingerprint; data != "" {
+		id[evalDataKey] = data
+	}
+	frozen := slices.DeleteFunc(slices.Clone(t.task.Params), (*ag.Param).Trainable)
+	if len(c.Trainable) > 0 && len(frozen) > 0 { // Identity names the base of an adapter
+		id[frozenKey] = weightsChecksum(frozen)
 	}
 	if c.SegmentTokens == 0 {
 		delete(id, "train.segment_tokens") // checkpoints written before segments existed do not have it

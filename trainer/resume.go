@@ -96,7 +96,7 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 func (t *Trainer) findStart() (done bool, from *ResumeEvent, err error) {
 	newest, damaged := t.task.Storage.Output.Checkpoint()
 	if st := t.task.Storage.Output.Finished(); st != nil {
-		changed := checkpoint.Changes(st.Progress().Settings, t.progress.Settings)
+		changed := t.changes(st.Progress().Settings)
 		switch {
 		case len(changed) == 0:
 			t.adopt(st)
@@ -132,7 +132,7 @@ func (t *Trainer) adopt(st *checkpoint.State) {
 // resume adopts the state of a checkpoint. The settings must match.
 func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEvent, error) {
 	was := c.State.Progress()
-	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
+	changed := t.changes(was.Settings)
 	if len(changed) > 0 && !t.task.Force {
 		return nil, refuse(c.Dir, "--resume=force resumes anyway", changed)
 	}

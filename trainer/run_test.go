@@ -315,6 +315,60 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	}
 }
 
+// A run does not continue with other frozen weights, or with another set that decides which weights are the best. Earlier
+// versions did not record these.
+func TestChangedInputsAreRefused(t *testing.T) {
+	for _, c := range []struct{ key, was, is, want string }{
+		{"base", "x", "x", ""},
+		{"base", "x", "y", "base: was x, is now y"},
+		{"base", "", "y", ""},
+		{"data.eval", "x", "x", ""},
+		{"data.eval", "x", "y", "data.eval: was x, is now y"},
+		{"data.eval", "", "y", ""},
+		{"frozen weights", "x", "y", "frozen weights: was "},
+	} {
+		with := func(value string) *run {
+			r := newRun()
+			r.LoadBestModelAtEnd = true
+			switch {
+			case c.key == "data.eval":
+				r.task.Eval[0].Fingerprint, r.task.Eval[1].Fingerprint = value, value+" of the set that does not decide"
+			case c.key == "frozen weights":
+				frozen := ag.Zeros("embeddings.weight", 1)
+				frozen.Float32s()[0] = float32(value[0])
+				r.task.Params, r.Trainable = append(r.task.Params, frozen), []string{"table", "bias"}
+			case value != "":
+				r.task.Identity = map[string]string{c.key: value}
+			}
+			return r
+		}
+		dir := t.TempDir()
+		with(c.was).stopAfter(t, dir, checkpoint.Fresh, isStep, 4)
+		_, err := with(c.is).start(context.Background(), dir, checkpoint.Resume)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s %q, then %q: %v", c.key, c.was, c.is, err)
+		case c.want != "" && (!errors.Is(err, ErrChanged) || !bytes.Contains([]byte(err.Error()), []byte(c.want))):
+			t.Errorf("%s %q, then %q: got %v, want %q", c.key, c.was, c.is, err, c.want)
+		}
+	}
+}
+
+// The data of a set that does not decide may change.
+func TestChangedEvaluationData_withoutEffect(t *testing.T) {
+	dir := t.TempDir()
+	for i, mode := range []checkpoint.Mode{checkpoint.Fresh, checkpoint.Resume} {
+		r := newRun()
+		r.LoadBestModelAtEnd = true
+		r.task.Eval[0].Fingerprint, r.task.Eval[1].Fingerprint = "same", fmt.Sprint(i)
+		if i == 0 {
+			r.stopAfter(t, dir, mode, isStep, 4)
+			continue
+		}
+		r.must(t, dir, mode)
+	}
+}
+
 func TestFinishedRunIsUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	newRun().must(t, dir, checkpoint.Fresh)

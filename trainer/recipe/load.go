@@ -230,6 +230,6 @@ func (r *Run) addEval(name string, d *data.Dataset) error {
 	if err != nil {
 		return err
 	}
-	r.Eval = append(r.Eval, trainer.EvalSet{Name: name, Source: fromLoader(l)})
+	r.Eval = append(r.Eval, trainer.EvalSet{Name: name, Source: fromLoader(l), Fingerprint: d.Fingerprint()})
 	return nil
 }

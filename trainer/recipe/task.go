@@ -122,10 +122,10 @@ func (r *Run) identity() map[string]string {
 	if r.resized > 0 {
 		id["vocab_size"] = fmt.Sprint(r.resized)
 	}
-	if r.Adapter != nil && r.Adapter.Blocks != "" {
-		id["base"] = r.Adapter.Base
-	}
 	if r.Adapter != nil {
+		if r.Adapter.Base != "" {
+			id["base"] = r.Adapter.Base
+		}
 		for _, s := range r.Adapter.Config.Settings() {
 			id["lora."+s.Key] = s.Value
 		}
