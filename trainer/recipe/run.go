@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	ag "mambatrain/autograd"
@@ -252,7 +254,7 @@ func (r *Run) open() (err error) {
 	return r.findStart()
 }
 
-// findStart selects the checkpoint to resume from. A resumed run keeps its original number of rows.
+// findStart selects the checkpoint to resume from and the number of rows.
 func (r *Run) findStart() error {
 	if r.options.Step > 0 {
 		if err := r.output.GoBack(r.options.Step); err != nil {
@@ -264,9 +266,23 @@ func (r *Run) findStart() error {
 		state = checkpoint.State
 	}
 	if state != nil && r.Config.MaxTokens == 0 {
-		r.Rows = state.Progress().Rows
+		r.Rows = r.resumedRows(state.Progress())
 	}
 	return nil
+}
+
+// resumedRows returns the number of rows for the remainder of a run: as many as before, because parts of another length
+// round differently, unless a forced change of the segments or of the data requires another number.
+func (r *Run) resumedRows(was *checkpoint.Progress) int {
+	n := r.Config.Train.SegmentTokens
+	if before := cmp.Or(was.Settings["train.segment_tokens"], "0"); before != strconv.Itoa(n) { // absent without segments
+		return r.Rows
+	}
+	longest, _ := r.lengths()
+	if n > 0 {
+		longest = min(longest, n)
+	}
+	return max(was.Rows, longest)
 }
 
 // missing returns the directories that creating dir would create, innermost first.
