@@ -57,6 +57,23 @@ func TestEqualEpochsArePlannedLikeOthers(t *testing.T) {
 	}
 }
 
+// The number of steps is that of transformers, ceil(epochs × steps per epoch), in float64.
+func TestStepsInPartsOfEpochs(t *testing.T) {
+	for _, c := range []struct {
+		epochs        float64
+		batches, want int
+	}{{1.1, 10, 11}, {2.1, 10, 21}, {1.6, 5, 8}, {2.2, 5, 11}, {1.1, 30, 33}, {1.1, 50, 56}, {0.5, 3, 2}, {1e-9, 7, 1}} {
+		asked := 0
+		source := countingSource{c.batches, &asked}
+		for _, src := range []BatchSource{source, equalSource{source}} {
+			p, err := newStepPlan(src, Config{NumTrainEpochs: c.epochs}, 1)
+			if err != nil || p.steps != c.want {
+				t.Errorf("%v epochs of %d steps: %d steps, %v, want %d", c.epochs, c.batches, p.steps, err, c.want)
+			}
+		}
+	}
+}
+
 func TestLongRunIsNotPlannedInAdvance(t *testing.T) {
 	for what, c := range map[string]struct {
 		change func(*Config)

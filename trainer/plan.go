@@ -44,11 +44,12 @@ func newStepPlan(src BatchSource, c Config, perStep int) (*stepPlan, error) {
 	if err := p.extend(max(0, whole-1)); err != nil {
 		return nil, err
 	}
-	if rest := c.NumTrainEpochs - float64(whole); rest > 0 {
+	if c.NumTrainEpochs > float64(whole) {
 		if err := p.extend(whole); err != nil {
 			return nil, err
 		}
-		p.steps = int(math.Ceil(rest * float64(p.inEpoch(whole))))
+		n := p.inEpoch(whole)
+		p.steps = int(math.Ceil(c.NumTrainEpochs*float64(n))) - whole*n // rounded as in transformers
 	}
 	p.steps += p.start(whole)
 	if p.steps > optim.MaxSteps {
