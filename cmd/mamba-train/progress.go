@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,10 +151,12 @@ func (p *progress) resumed(e trainer.ResumeEvent) {
 
 func (p *progress) step(e trainer.StepEvent) {
 	p.rate.add(e.Tokens, e.InputTokens, e.Time)
-	if p.loss == 0 {
-		p.loss = e.Loss
+	if !math.IsNaN(e.Loss) && !math.IsInf(e.Loss, 0) { // as it can be in a skipped step
+		if p.loss == 0 {
+			p.loss = e.Loss
+		}
+		p.loss += 0.1 * (e.Loss - p.loss)
 	}
-	p.loss += 0.1 * (e.Loss - p.loss)
 	if p.bar == nil {
 		return
 	}
@@ -217,11 +220,15 @@ func (p *progress) row(r checkpoint.Row) {
 	if !ok {
 		return
 	}
+	norm := "skipped" // as the last step was
+	if n, ok := r["grad_norm"]; ok {
+		norm = fmt.Sprintf("%.3g", n)
+	}
 	text := fmt.Sprintf("%s  epoch %.2f  loss %.4f  ", p.at(r), r["epoch"], loss)
 	if p.terminal {
-		text += fmt.Sprintf("grad norm %-8.3g  lr %.3g", r["grad_norm"], r["learning_rate"])
+		text += fmt.Sprintf("grad norm %-8s  lr %.3g", norm, r["learning_rate"])
 	} else {
-		text += fmt.Sprintf("grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left", r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
+		text += fmt.Sprintf("grad norm %s  lr %.3g  %.0f tokens/s  %s of peak  %s left", norm, r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
 	}
 	p.withoutBar(func() { p.app.Say("%s", text) })
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // Warnings about what a run gives up are printed even with --quiet.
@@ -45,6 +47,22 @@ func TestFirstFitting(t *testing.T) {
 		if got := firstFitting(columns, []string{"loss 1.2346, 100 tokens/s", "loss 1.2346", "loss 1.23"}); got != want {
 			t.Errorf("%d columns: %q, want %q", columns, got, want)
 		}
+	}
+}
+
+// A skipped step, whose loss may not be a number, does not affect the loss that is shown, and has no gradient norm.
+func TestProgress_skippedStep(t *testing.T) {
+	var out strings.Builder
+	p := newProgress(&app{Console: cli.Console{Err: &out}})
+	for _, loss := range []float64{2, math.NaN(), math.Inf(1), 2} {
+		p.observe(trainer.StepEvent{Loss: loss})
+	}
+	if p.loss != 2 {
+		t.Errorf("the loss is %v, want 2", p.loss)
+	}
+	p.observe(trainer.LogEvent{Row: checkpoint.Row{"step": 4, "loss": 2}})
+	if !strings.Contains(out.String(), "grad norm skipped ") {
+		t.Errorf("got %q", out.String())
 	}
 }
 
