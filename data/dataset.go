@@ -151,7 +151,8 @@ func (d *Dataset) Lengths() []int {
 }
 
 // Split divides the dataset at random by seed: the given fraction of each source's rows goes to eval. All documents of
-// a row stay together. The two datasets share memory and are closed separately; d itself must no longer be closed.
+// a row stay together. Loaders of eval use each document once and carry no state. The two datasets share memory and are
+// closed separately; d itself must no longer be closed.
 func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, err error) {
 	if !(fraction > 0 && fraction < 1) {
 		return nil, nil, fmt.Errorf("data.eval_fraction: want above 0 and below 1, got %s", fault.Number(fraction))
@@ -159,8 +160,10 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, er
 	a, b := *d, *d
 	train, eval = &a, &b
 	train.portions, eval.portions = nil, nil
+	eval.config.CarryState = false
 	for k := range d.portions {
 		left, right := d.splitPortion(&d.portions[k], fraction, mix(seed+uint64(k)))
+		right.weight = 1
 		train.portions, eval.portions = append(train.portions, left), append(eval.portions, right)
 	}
 	if train.Len() == 0 || eval.Len() == 0 {
