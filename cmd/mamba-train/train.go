@@ -117,7 +117,7 @@ func (a *app) printStarter() error {
 type resumption struct {
 	mode  checkpoint.Mode
 	force bool // even if settings have changed
-	step  int  // of the checkpoint; 0 for the newest
+	step  *int // of the checkpoint; nil: the newest
 }
 
 func (f trainFlags) resumption(outputDir string) (r resumption, err error) {
@@ -131,9 +131,11 @@ func (f trainFlags) resumption(outputDir string) (r resumption, err error) {
 		case value == "force":
 			r.force = true
 		default:
-			if r.step, err = checkpoint.StepOf(outputDir, value); err != nil {
+			step, err := checkpoint.StepOf(outputDir, value)
+			if err != nil {
 				return r, fmt.Errorf("--resume: %w", err)
 			}
+			r.step = &step
 		}
 	}
 	return r, nil

@@ -27,7 +27,7 @@ import (
 type Options struct {
 	Mode     checkpoint.Mode      // how to treat the contents of output_dir
 	Force    bool                 // resume even if settings have changed
-	Step     int                  // resume from the checkpoint of this step; 0: the newest
+	Step     *int                 // resume from the checkpoint of this step; nil: the newest
 	Comm     trainer.Communicator // the ranks of the run; nil: a single process
 	Hub      *hub.Client          // looks up models and datasets by name; nil: configured by the environment
 	Version  string               // version of the program; must be the same on all ranks
@@ -256,8 +256,8 @@ func (r *Run) open() (err error) {
 
 // findStart selects the checkpoint to resume from and the number of rows.
 func (r *Run) findStart() error {
-	if r.options.Step > 0 {
-		if err := r.output.GoBack(r.options.Step); err != nil {
+	if r.options.Step != nil {
+		if err := r.output.GoBack(*r.options.Step); err != nil {
 			return err
 		}
 	}
