@@ -205,9 +205,5 @@ func (t *Trainer) advance(s stepResult) error {
 	}
 	t.state.GlobalStep++
 	t.progress.Updates = t.optimizer.Steps()
-	t.progress.Epoch, t.progress.Batch = s.batches.epoch, s.batches.to
-	if s.batches.endsEpoch() {
-		t.progress.Epoch, t.progress.Batch = s.batches.epoch+1, 0
-	}
 	return nil
 }

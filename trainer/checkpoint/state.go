@@ -67,8 +67,6 @@ type Progress struct {
 	EvalsWithoutGain int               `json:"evals_without_gain"`
 	EvalDue          bool              `json:"eval_due"` // the evaluation of this step was interrupted
 	Rows             int               `json:"max_tokens"`
-	Epoch            int               `json:"data_epoch"` // with Batch, the next micro-batch
-	Batch            int               `json:"data_batch"`
 	Ranks            int               `json:"ranks"`
 	Weights          string            `json:"weights"` // fingerprint of the trainable parameters
 	Settings         map[string]string `json:"settings"`
