@@ -115,6 +115,12 @@ type (
 		Err  error
 	}
 
+	// PruneFailureEvent reports that checkpoints beyond save_total_limit could not be removed.
+	PruneFailureEvent struct {
+		Step int
+		Err  error
+	}
+
 	// MissingBestEvent reports that load_best_model_at_end failed: the result has the last weights.
 	MissingBestEvent struct {
 		Step int
@@ -150,6 +156,7 @@ func (EvalEvent) event()         {}
 func (SampleEvent) event()       {}
 func (SaveEvent) event()         {}
 func (SaveFailureEvent) event()  {}
+func (PruneFailureEvent) event() {}
 func (MissingBestEvent) event()  {}
 func (SkipEvent) event()         {}
 func (NoGradientEvent) event()   {}

@@ -504,6 +504,45 @@ func TestFullDiskDoesNotEndRun(t *testing.T) {
 	}
 }
 
+// An interrupted run whose old checkpoints cannot be removed is saved nevertheless.
+func TestInterruptWithoutPruning(t *testing.T) {
+	f, broken := newFaultFS(nil), false
+	f.before = func(int, bool) error {
+		if broken && strings.Contains(f.log[len(f.log)-1], "gone-checkpoint-2") {
+			return syscall.EACCES
+		}
+		return nil
+	}
+	dir := t.TempDir()
+	out, err := checkpoint.Open(f, dir, checkpoint.Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	r := newSmallRun()
+	r.task.Storage.Output = out
+	failures := 0
+	r.onEvent = func(e Event) {
+		if s, ok := e.(StepEvent); ok && s.Step == 3 {
+			broken = true
+			cancel()
+		}
+		if _, ok := e.(PruneFailureEvent); ok {
+			failures++
+		}
+	}
+	tr, err := New(r.Config, r.task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tr.Run(ctx)
+	var stopped *StopError
+	if !errors.As(err, &stopped) || stopped.Err != nil || stopped.Checkpoint != out.Path(3) || failures != 1 {
+		t.Errorf("got %v and %d failures to remove a checkpoint, want %s and one", err, failures, out.Path(3))
+	}
+}
+
 // TestDamagedCheckpointIsReportedAndSkipped damages the newest checkpoint in every way that a disk can.
 func TestDamagedCheckpointIsReportedAndSkipped(t *testing.T) {
 	straight := t.TempDir()

@@ -60,8 +60,8 @@ func (t *Trainer) save() (dir string, err error) {
 	if t.config.LoadBestModelAtEnd && t.state.BestGlobalStep != nil {
 		keep = append(keep, *t.state.BestGlobalStep)
 	}
-	if err := o.Prune(t.config.SaveTotalLimit, keep...); err != nil {
-		return dir, fmt.Errorf("trainer: removing old checkpoints: %w", err)
+	if err := o.Prune(t.config.SaveTotalLimit, keep...); err != nil { // the new one is complete
+		t.task.Observer(PruneFailureEvent{step, err})
 	}
 	return dir, nil
 }

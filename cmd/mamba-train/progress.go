@@ -83,6 +83,8 @@ func (p *progress) observe(e trainer.Event) {
 		p.withoutBar(func() { p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time)) })
 	case trainer.SaveFailureEvent:
 		p.withoutBar(func() { p.app.Warn("step %d: %v; the run continues", e.Step, e.Err) })
+	case trainer.PruneFailureEvent:
+		p.withoutBar(func() { p.app.Warn("step %d: an old checkpoint cannot be removed: %v", e.Step, e.Err) })
 	case trainer.MissingBestEvent:
 		p.withoutBar(func() {
 			p.app.Warn("the best model, from step %d, cannot be read: %v; the result has the weights of the last step", e.Step, e.Err)

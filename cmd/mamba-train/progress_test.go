@@ -18,6 +18,7 @@ func TestWarningsDespiteQuiet(t *testing.T) {
 	for want, e := range map[string]trainer.Event{
 		"step 7: disk full; the run continues":                             trainer.SaveFailureEvent{Step: 7, Err: errors.New("disk full")},
 		"the best model, from step 3, cannot be read: checkpoint-3 is cut": trainer.MissingBestEvent{Step: 3, Err: errors.New("checkpoint-3 is cut")},
+		"step 7: an old checkpoint cannot be removed: read-only":           trainer.PruneFailureEvent{Step: 7, Err: errors.New("read-only")},
 		"no gradient flows to w":                                           trainer.NoGradientEvent{Names: []string{"w"}},
 	} {
 		var out strings.Builder
