@@ -115,6 +115,7 @@ func (t *Trainer) writeResult() error {
 	if o == nil || t.comm.Rank() != 0 {
 		return nil
 	}
+	t.forgetPruned()
 	t.progress.Weights = fingerprint(t.optimizer.Params())
 	err := o.Publish(t.state, func(dir string) error {
 		if err := t.task.Storage.Save(dir); err != nil {

@@ -142,7 +142,7 @@ func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEven
 	}
 	ahead := t.state
 	t.adopt(c.State)
-	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
+	t.state.MaxSteps, t.state.NumTrainEpochs, t.state.TrainBatchSize = ahead.MaxSteps, ahead.NumTrainEpochs, ahead.TrainBatchSize
 	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
 	return from, nil
 }

@@ -309,9 +309,9 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 		t.Errorf("%d settings listed, want 2: %v", n, err)
 	}
 	forced := changed()
-	forced.task.Force = true
-	if res := forced.must(t, dir, checkpoint.Resume); res.Steps != 14 {
-		t.Errorf("forced run ended at step %d", res.Steps)
+	forced.task.Force, forced.PerDeviceTrainBatchSize = true, 4
+	if res := forced.must(t, dir, checkpoint.Resume); res.Steps != 14 || res.State.TrainBatchSize != 4 {
+		t.Errorf("forced run ended at step %d with a batch size of %d", res.Steps, res.State.TrainBatchSize)
 	}
 }
 
@@ -456,6 +456,16 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 		if r.WeightsStep != *res.State.BestGlobalStep || r.Eval["eval_short_loss"] != float64(*res.State.BestMetric) {
 			t.Errorf("the result describes step %d with %v, want step %d with %v", r.WeightsStep, r.Eval, *res.State.BestGlobalStep, *res.State.BestMetric)
 		}
+	}
+}
+
+// If the best model's checkpoint was removed because of save_total_limit, the state does not name it.
+func TestRemovedBestCheckpointIsNotNamed(t *testing.T) {
+	r := newOvershoot()
+	r.SaveTotalLimit, r.LoadBestModelAtEnd = 1, false
+	res := r.must(t, t.TempDir(), checkpoint.Fresh)
+	if res.State.BestGlobalStep == nil || *res.State.BestGlobalStep == res.Steps || res.State.BestModelCheckpoint != nil {
+		t.Errorf("after %d steps the best is %v, saved as %v", res.Steps, res.State.BestGlobalStep, res.State.BestModelCheckpoint)
 	}
 }
 

@@ -3,6 +3,8 @@ package trainer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 )
 
@@ -46,6 +48,7 @@ func (t *Trainer) save() (dir string, err error) {
 		}
 		return "", t.comm.Barrier()
 	}
+	t.forgetPruned()
 	defer func() { err = errors.Join(err, t.endCollecting(), t.comm.Barrier()) }()
 	o, step, before := t.task.Storage.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
 	if t.isBest(step) && t.checkpointDue() { // an uninterrupted run would not write a checkpoint that an interruption causes
@@ -64,6 +67,15 @@ func (t *Trainer) save() (dir string, err error) {
 		t.task.Observer(PruneFailureEvent{step, err})
 	}
 	return dir, nil
+}
+
+// forgetPruned clears the path of the best model's checkpoint if save_total_limit has removed it.
+func (t *Trainer) forgetPruned() {
+	if best := t.state.BestGlobalStep; best != nil {
+		if _, err := os.Stat(t.task.Storage.Output.Path(*best)); errors.Is(err, fs.ErrNotExist) {
+			t.state.BestModelCheckpoint = nil
+		}
+	}
 }
 
 // fill writes everything in a checkpoint except the state to dir.
