@@ -150,6 +150,17 @@ func (d *Dataset) Lengths() []int {
 	return out
 }
 
+// EpochTokens returns the number of tokens in an epoch, in which the weights of the sources count.
+func (d *Dataset) EpochTokens() (n float64) {
+	for k := range d.portions {
+		s := &d.portions[k]
+		for i := range s.len() {
+			n += s.weight * float64(d.store.length(s.document(i)))
+		}
+	}
+	return n
+}
+
 // Split divides the dataset at random by seed: the given fraction of each source's rows goes to eval. All documents of
 // a row stay together. Loaders of eval use each document once and carry no state. The two datasets share memory and are
 // closed separately; d itself must no longer be closed.

@@ -35,6 +35,9 @@ func TestLoader_weights(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if got := d.EpochTokens(); got != 2*(20+50+10) {
+		t.Errorf("an epoch has %v tokens, want 160", got)
+	}
 	for _, packing := range []bool{false, true} {
 		d.config.Packing = packing
 		l := newLoader(t, d, 3, 5)

@@ -232,7 +232,7 @@ func (r *Run) TimeLeft(ctx context.Context, o trainer.Overview) time.Duration {
 		return 0 // the step itself will report the error
 	}
 	epochs := float64(o.Steps-o.StartStep) / float64(max(1, o.StepsPerEpoch))
-	all := epochs * float64(r.Data.Stats().Tokens) / float64(rows*o.Ranks) * float64(took)
+	all := epochs * r.Data.EpochTokens() / float64(rows*o.Ranks) * float64(took)
 	return time.Duration(min(all, math.MaxInt64/2))
 }
 
