@@ -73,7 +73,8 @@ func (p *progress) observe(e trainer.Event) {
 		p.row(e.Row)
 	case trainer.EvalProgressEvent:
 		if p.bar != nil {
-			p.bar.Describe(fmt.Sprintf("evaluating %s %d/%d", e.Set, e.Done, e.Total))
+			share := fmt.Sprintf("%d/%d", e.Done, e.Total)
+			p.describe(strings.TrimSpace("evaluating "+e.Set)+" "+share, share)
 		}
 	case trainer.EvalEvent:
 		p.evaluated(e)
