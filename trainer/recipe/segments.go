@@ -1,12 +1,12 @@
 package recipe
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"io/fs"
 	"os"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/atomicfile"
 )
 
 // graphOptions returns the options of the run's graph for the given number of rows.
@@ -15,12 +15,13 @@ func (r *Run) graphOptions(rows int) ag.Options {
 }
 
 // SegmentFile stores the states between the segments of a step on disk, for train.segment_store: disk.
-type SegmentFile struct{ *os.File }
+type SegmentFile struct{ *atomicfile.File }
 
 // OpenSegmentFile creates the file in dir, or in the directory for temporary files if dir is "". Where the system
-// allows it, the file is unlinked while it is open, so that a killed run leaves nothing behind. Close frees its space.
+// allows it, the file is unlinked while it is open, so that a killed run leaves nothing behind. Elsewhere the next run in
+// dir removes it. Close frees its space.
 func OpenSegmentFile(dir string) (SegmentFile, error) {
-	f, err := os.CreateTemp(dir, ".tmp-segments-*")
+	f, err := atomicfile.Create(cmp.Or(dir, os.TempDir()))
 	if err != nil {
 		return SegmentFile{}, fmt.Errorf("train.segment_store: %w", err)
 	}
@@ -30,9 +31,6 @@ func OpenSegmentFile(dir string) (SegmentFile, error) {
 
 // Close closes and removes the file.
 func (f SegmentFile) Close() error {
-	err := f.File.Close()
-	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
-	}
-	return err
+	f.Abort()
+	return nil
 }
