@@ -156,13 +156,23 @@ func (f *ChatFormat) Options(o TextOptions) TextOptions {
 	}
 	o.StopTexts = slices.Clone(o.StopTexts)
 	for _, end := range f.ends {
-		if ids := f.model.Tokenizer.AppendText(nil, end); len(ids) == 1 {
-			o.EndOfTurn = append(o.EndOfTurn, int(ids[0]))
+		if id, ok := f.special(end); ok {
+			o.EndOfTurn = append(o.EndOfTurn, id)
 		} else {
 			o.StopTexts = append(o.StopTexts, end)
 		}
 	}
 	return o
+}
+
+// special returns the id of the special token that is spelled like text, and whether there is one.
+func (f *ChatFormat) special(text string) (id int, ok bool) {
+	ids := f.model.Tokenizer.AppendText(nil, text)
+	if len(ids) != 1 {
+		return 0, false
+	}
+	_, ok = f.model.Tokenizer.Bytes(int(ids[0]))
+	return int(ids[0]), ok
 }
 
 // A conversation that reveals what the template writes.
@@ -183,7 +193,7 @@ func (f *ChatFormat) findEnds() {
 	if !found || last != "" && strings.HasPrefix(between, last) {
 		between = ""
 	}
-	if between != "" && strings.HasPrefix(header, "\n") && len(f.model.Tokenizer.AppendText(nil, between)) > 1 {
+	if _, special := f.special(between); between != "" && strings.HasPrefix(header, "\n") && !special {
 		between = "\n" + between // the header of a message, at the start of a line
 	}
 	for _, end := range []string{last, between} {

@@ -142,6 +142,7 @@ func TestFindEnds(t *testing.T) {
 		{"{% for m in messages %}[{{ m.content }} /x]{% endfor %}", " ", []string{"/x]"}},
 		{"{% for m in messages %}[{{ m.content }}]\n{% endfor %}<|endoftext|>", "", []string{"]"}},
 		{"{% for m in messages %} {{ m.role | upper }}: {{ m.content }}{% endfor %}", "", []string{"USER:"}},
+		{"{% for m in messages %}>\n{{ m.content }}\n{% endfor %}", "", []string{"\n>"}},
 		{"{% for m in messages %}{{ m.content }}{% endfor %}", "", nil},
 		{"{{ messages[0].content }}", "", nil},
 		{"{{ raise_exception('no') }}", "", nil},
@@ -152,13 +153,21 @@ func TestFindEnds(t *testing.T) {
 	}
 }
 
-// A special token ends an answer like the EOS ids; other ends are stop texts.
+// A special token ends an answer like the EOS ids. Other ends, even those of one token, are stop texts, which are not
+// part of the answer.
 func TestChatFormat_options(t *testing.T) {
 	if o := chatFormat(t, trimmed).Options(TextOptions{}); !slices.Equal(o.EndOfTurn, []int{0}) || len(o.StopTexts) != 0 {
 		t.Errorf("%+v, want the token", o)
 	}
 	if o := chatFormat(t, chatML).Options(TextOptions{StopTexts: []string{"x"}}); len(o.EndOfTurn) != 0 || !slices.Equal(o.StopTexts, []string{"x", "<|im_end|>"}) {
 		t.Errorf("%+v, want the text", o)
+	}
+	brackets := chatFormat(t, "{% for m in messages %}[{{ m.content }}]{% endfor %}")
+	if n := len(brackets.model.Tokenizer.Encode("]")); n != 1 {
+		t.Fatalf("%d tokens, want one", n)
+	}
+	if o := brackets.Options(TextOptions{}); len(o.EndOfTurn) != 0 || !slices.Equal(o.StopTexts, []string{"]"}) {
+		t.Errorf("%+v, want the text of the token", o)
 	}
 }
 
