@@ -269,8 +269,8 @@ type ChatAnswer struct {
 	Read int // number of new tokens in the prompt
 }
 
-// Answer answers a message. If ctx is canceled, the partial answer is kept and returned with ctx's error. After any
-// other error the message is discarded.
+// Answer answers a message. If ctx is canceled after the answer has begun, the partial answer is kept and returned with
+// ctx's error. After any other error the message is discarded.
 func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error) {
 	if err := fault.CheckText("message", text); err != nil {
 		return a, err
@@ -293,7 +293,7 @@ func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error
 	before, o := state.Clone(), c.options
 	o.State = state
 	texts, err := m.Continue(ctx, [][]int{prompt.IDs[last:]}, o)
-	if len(texts) == 0 || err != nil && ctx.Err() == nil {
+	if len(texts) == 0 || len(texts[0].IDs) == 0 || err != nil && ctx.Err() == nil {
 		return a, err
 	}
 	a.Text = texts[0]

@@ -11,6 +11,7 @@ import (
 
 	"mambatrain/data"
 	"mambatrain/internal/testfile"
+	"mambatrain/mamba"
 	"mambatrain/trainer"
 )
 
@@ -109,6 +110,32 @@ func TestChat_interrupted(t *testing.T) {
 	}
 	if a, err = chat.Answer(t.Context(), "And?"); err != nil || a.Read == a.PromptTokens {
 		t.Errorf("%+v, %v, want the state to be continued", a, err)
+	}
+}
+
+// cancelingFeeder ends a context when it has read a prompt.
+type cancelingFeeder struct {
+	mamba.Feeder
+	cancel context.CancelFunc
+}
+
+func (f cancelingFeeder) Feed(ctx context.Context, s *mamba.State, tokens [][]int) error {
+	defer f.cancel()
+	return f.Feeder.Feed(ctx, s, tokens)
+}
+
+// A message is discarded if the interrupt comes before the first token of its answer.
+func TestChat_interruptedBeforeAnswer(t *testing.T) {
+	f := chatFormat(t, chatML)
+	ctx, cancel := context.WithCancel(t.Context())
+	o := TextOptions{GenerateOptions: f.model.DefaultGenerate()}
+	o.Prefill = cancelingFeeder{f.model.NewDecoder(0), cancel}
+	chat, err := f.NewChat("", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := chat.Answer(ctx, "Go on."); err == nil || len(a.IDs) != 0 || len(chat.Messages()) != 0 {
+		t.Errorf("%+v, %v, %d messages, want none", a, err, len(chat.Messages()))
 	}
 }
 
