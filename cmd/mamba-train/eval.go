@@ -53,7 +53,7 @@ or otherwise the training data. Without -c, documents are not truncated.`,
 	f.data.assume(cmd, "max-length", "data.max_length", "0")
 	f.data.uses = func(key string) bool { return strings.HasPrefix(key, "data.") && key != "data.train" }
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
-	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice questions; columns: context, choices, answer")
+	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice questions: each choice after the context and a space; columns: context, choices, answer")
 	a.precisionFlag(cmd)
 	a.deviceFlag(cmd)
 	return cmd

@@ -152,15 +152,20 @@ func (m *Model) choices(questions []Question) iter.Seq[mamba.Document] {
 	}
 }
 
-// choiceAfter tokenizes context and choice as one text. Trailing spaces of the context are moved to the choice, where
-// byte-level tokens include them. Without a context the text begins with the BOS token.
+// choiceAfter tokenizes context, a space, and choice as one text. Trailing spaces of the context are moved to the choice,
+// where byte-level tokens include them. As in lm-eval, a text without a context begins with the BOS token, or else with
+// the EOS token.
 func choiceAfter(t *tokenizer.Tokenizer, context, choice string) mamba.Document {
-	trimmed := strings.TrimRight(context, " \t\n")
-	tokens := t.Encode(trimmed + context[len(trimmed):] + " " + choice)
-	prefix := len(t.Encode(trimmed))
-	if trimmed == "" {
-		if id, ok := t.BOS(); ok {
-			tokens, prefix = append([]int{id}, t.Encode(choice)...), 1
+	before, _ := t.Around()
+	tokens := append(before, widen(t.AppendText(nil, context+" "+choice))...)
+	prefix := len(before) + len(t.AppendText(nil, strings.TrimRight(context, " \t\n")))
+	if prefix == 0 {
+		id, ok := t.BOS()
+		if !ok {
+			id, ok = t.EOS()
+		}
+		if ok {
+			tokens, prefix = append([]int{id}, tokens...), 1
 		}
 	}
 	d := mamba.Document{Tokens: tokens, Labels: slices.Clone(tokens)}
