@@ -4,18 +4,19 @@ import (
 	"context"
 	"fmt"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/format"
 	"mambatrain/trainer/recipe"
 )
 
 // choiceRow is a line of the per-row file of --choices.
 type choiceRow struct {
-	Row        int       `json:"row"`
-	Answer     int       `json:"answer"`
-	Choice     int       `json:"choice"`      // by plain log-likelihood
-	ChoiceNorm int       `json:"choice_norm"` // by log-likelihood per character
-	LogLikes   []float64 `json:"log_likelihoods"`
-	Set        string    `json:"data,omitempty"`
+	Row        int          `json:"row"`
+	Answer     int          `json:"answer"`
+	Choice     int          `json:"choice"`      // by plain log-likelihood
+	ChoiceNorm int          `json:"choice_norm"` // by log-likelihood per character
+	LogLikes   []cli.Finite `json:"log_likelihoods"`
+	Set        string       `json:"data,omitempty"`
 }
 
 // choicesResult is the output of eval --choices --json.
@@ -49,7 +50,11 @@ func (a *app) evalChoices(ctx context.Context, m *recipe.Model, sets []recipe.Te
 		}
 		for i, x := range answers {
 			want := questions[i].Answer
-			rows = append(rows, choiceRow{i, want, x.Choice, x.ChoiceNorm, x.LogLikelihoods, name})
+			row := choiceRow{Row: i, Answer: want, Choice: x.Choice, ChoiceNorm: x.ChoiceNorm, Set: name}
+			for _, l := range x.LogLikelihoods {
+				row.LogLikes = append(row.LogLikes, cli.Finite(l))
+			}
+			rows = append(rows, row)
 			r.Tokens += x.Tokens
 			if x.Choice == want {
 				right++

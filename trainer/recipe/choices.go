@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,6 +128,9 @@ func (m *Model) Answer(ctx context.Context, questions []Question) ([]Answer, err
 			}
 			if !ok {
 				return nil, fmt.Errorf("row %d was not scored", i)
+			}
+			if math.IsNaN(s.NLL) {
+				return nil, fmt.Errorf("row %d: the log-likelihood of choice %d is not a number", i, k)
 			}
 			a.Tokens += s.Tokens
 			a.LogLikelihoods = append(a.LogLikelihoods, -s.NLL)
