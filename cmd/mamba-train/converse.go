@@ -23,7 +23,7 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	}
 	o.Stream = func(text string) { fmt.Fprint(a.Out, text) }
 	var err error
-	if o.State, err = readState(m, f.state, 1); err != nil {
+	if o.State, err = readState(m, f.state); err != nil {
 		return err
 	}
 	if o.State == nil {
@@ -91,7 +91,7 @@ func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(lin
 }
 
 func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextOptions, line string) error {
-	ids, err := m.Encode(line)
+	ids, err := m.EncodeAfter(o.State, line)
 	if err != nil {
 		return err
 	}
@@ -106,13 +106,13 @@ func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextO
 	return err
 }
 
-// readState loads the state that prompts continue from, or returns nil if no file is given.
-func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error) {
+// readState loads the state that a prompt continues from, or returns nil if no file is given.
+func readState(m *recipe.Model, path string) (*mamba.State, error) {
 	if path == "" {
 		return nil, nil
 	}
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return m.NewState(sequences), nil
+		return m.NewState(1), nil
 	}
 	s, err := m.LoadState(path)
 	if err != nil {

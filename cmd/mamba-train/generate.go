@@ -295,8 +295,8 @@ type prompt struct {
 	text string
 }
 
-// read returns the prompts given by the flags.
-func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format *recipe.ChatFormat) ([]prompt, error) {
+// read returns the prompts given by the flags. state is that of --state, or nil.
+func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format *recipe.ChatFormat, state *mamba.State) ([]prompt, error) {
 	if f.messages != "" {
 		return f.conversations(ctx, a, format)
 	}
@@ -313,13 +313,11 @@ func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format
 	}
 	list := make([]prompt, len(texts))
 	for i, text := range texts {
-		if list[i].text = text; text == "" && f.state != "" {
-			continue
-		}
-		if list[i].ids, err = m.Encode(text); err != nil {
+		list[i].text = text
+		if list[i].ids, err = m.EncodeAfter(state, text); err != nil {
 			return nil, err
 		}
-		if len(list[i].ids) == 0 {
+		if len(list[i].ids) == 0 && (state == nil || len(state.Tokens[0]) == 0) {
 			return nil, cli.Misusef("prompt %d is empty, and the model has no BOS token to start from", i)
 		}
 	}
@@ -434,16 +432,18 @@ func (f generateFlags) checkOutput(ctx context.Context, a *app, m *recipe.Model)
 
 // continuePrompts generates continuations of the prompts given by the flags.
 func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
-	prompts, err := f.read(ctx, a, m, format)
+	state, err := readState(m, f.state)
+	if err != nil {
+		return err
+	}
+	prompts, err := f.read(ctx, a, m, format, state)
 	if err != nil {
 		return err
 	}
 	if format != nil {
 		o = format.Options(o)
 	}
-	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
-		return err
-	}
+	o.State = state
 	if err := f.checkOutput(ctx, a, m); err != nil {
 		return err
 	}

@@ -279,10 +279,7 @@ func (m *Model) checkVocabulary(ids []int) error {
 
 // Encode returns the ids of a prompt. For an empty prompt, it returns the BOS token if the model has one.
 func (m *Model) Encode(prompt string) ([]int, error) {
-	if err := m.NeedTokenizer("text prompts"); err != nil {
-		return nil, err
-	}
-	if err := fault.CheckText("prompt", prompt); err != nil {
+	if err := m.checkPrompt(prompt); err != nil {
 		return nil, err
 	}
 	ids := m.Tokenizer.Encode(prompt)
@@ -300,4 +297,24 @@ func (m *Model) Encode(prompt string) ([]int, error) {
 		return []int{id}, nil
 	}
 	return nil, nil
+}
+
+// EncodeAfter returns the ids of a prompt that continues the sequence of s: its text alone, without what the tokenizer
+// adds around a whole text. If s is nil or its sequence is empty, it returns those of [Model.Encode].
+func (m *Model) EncodeAfter(s *mamba.State, prompt string) ([]int, error) {
+	if s == nil || len(s.Tokens[0]) == 0 {
+		return m.Encode(prompt)
+	}
+	if err := m.checkPrompt(prompt); err != nil {
+		return nil, err
+	}
+	ids := widen(m.Tokenizer.AppendText(nil, prompt))
+	return ids, m.checkVocabulary(ids)
+}
+
+func (m *Model) checkPrompt(prompt string) error {
+	if err := m.NeedTokenizer("text prompts"); err != nil {
+		return err
+	}
+	return fault.CheckText("prompt", prompt)
 }

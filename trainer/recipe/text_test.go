@@ -129,6 +129,46 @@ func TestStopAtSpecialToken(t *testing.T) {
 	}
 }
 
+// A text that continues a state is encoded without what the tokenizer adds around a whole text, so reading a text in
+// pieces equals reading it at once.
+func TestEncodeAfter(t *testing.T) {
+	m, err := LoadModel(context.Background(), quickstartWith(t, addBOS), "", LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := TextOptions{GenerateOptions: m.DefaultGenerate()}
+	o.IgnoreEOS = true
+	generate := func(s *mamba.State, prompt string, n int) []int {
+		ids, err := m.EncodeAfter(s, prompt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.State, o.MaxNewTokens = s, n
+		texts, err := m.Continue(context.Background(), [][]int{ids}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return texts[0].IDs
+	}
+	want := generate(nil, "The sea", 8)
+	s := m.NewState(1)
+	got := append(generate(s, "The sea", 4), generate(s, "", 4)...)
+	if !slices.Equal(got, want) || slices.Contains(s.Tokens[0][1:], 0) != slices.Contains(want, 0) {
+		t.Errorf("%v in pieces, %v at once, state %v", got, want, s.Tokens[0])
+	}
+	whole, err := m.Encode("The sea is")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = m.NewState(1)
+	generate(s, "The sea", 1)
+	s.Tokens[0] = s.Tokens[0][:s.Fed[0]] // without the generated token
+	generate(s, " is", 1)
+	if read := s.Tokens[0][:s.Fed[0]]; !slices.Equal(read, whole) {
+		t.Errorf("read %v in pieces, %v at once", read, whole)
+	}
+}
+
 // Every prompt is continued as it would be alone, regardless of the number of prompts, and is reported when it ends.
 func TestManyPrompts(t *testing.T) {
 	m, err := LoadModel(context.Background(), quickstart, "", LoadOptions{})
