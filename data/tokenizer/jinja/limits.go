@@ -14,22 +14,25 @@ const (
 	maxCalls  = 200        // nested calls of macros and recursive loops, roughly Python's limit
 	// deepestTree is the maximum depth of a template's tree.
 	deepestTree = 2000
-	// deepestValue is the maximum nesting of lists and dicts for operations that visit a whole value.
+	// deepestValue is the maximum nesting of lists and dicts for operations that visit a whole value, and of generators
+	// that read from each other.
 	deepestValue = 500
 	// itemSize is the memory charged for each item of a list.
 	itemSize = 16
 	maxItems = maxText / itemSize // in one list
+	// generatorItems is the memory charged for a generator, in items.
+	generatorItems = 32
 )
 
 var errManyItems = errors.New("a list has more than a million items")
 
-var errTooDeep = errors.New("lists or dicts nested too deeply")
+var errTooDeep = errors.New("lists, dicts, or generators nested too deeply")
 
 // limits counts the resources used by a run.
 type limits struct {
 	ctx           context.Context
 	steps, memory int
-	calls         int
+	calls, reads  int // nested calls, and nested reads of generators
 }
 
 // step counts n steps and periodically checks whether the run was canceled.

@@ -107,7 +107,7 @@ func filterJoin(r *run, v Value, c *callArgs) (Value, error) {
 	return r.join(separator, items)
 }
 
-func filterItems(_ *run, v Value, c *callArgs) (Value, error) {
+func filterItems(r *run, v Value, c *callArgs) (Value, error) {
 	if err := c.none(); err != nil {
 		return nil, err
 	}
@@ -115,7 +115,11 @@ func filterItems(_ *run, v Value, c *callArgs) (Value, error) {
 	case *undefined:
 		return generator(overSlice(nil).next), nil
 	case *Dict:
-		return generator((&view{v, "items"}).iterate().next), nil
+		it, err := r.iterate(&view{v, "items"})
+		if err != nil {
+			return nil, err
+		}
+		return generator(it.next), nil
 	}
 	return generator(func() (Value, bool, error) {
 		return nil, false, typeError("can only get item pairs from a mapping")
@@ -126,18 +130,27 @@ func generator(next func() (Value, bool, error)) *iterator {
 	return &iterator{what: "generator", next: next}
 }
 
-// lazily returns a generator that starts when it is first read.
-func lazily(start func() (next func() (Value, bool, error), err error)) *iterator {
+// lazily returns a generator that starts when it is first read. The number of generators that read from each other is
+// limited, because each takes space on the stack.
+func (r *run) lazily(start func() (next func() (Value, bool, error), err error)) (Value, error) {
 	var next func() (Value, bool, error)
-	return generator(func() (Value, bool, error) {
+	g := generator(func() (v Value, ok bool, err error) {
+		if r.reads++; r.reads > deepestValue {
+			return nil, false, errTooDeep
+		}
+		if err := r.step(1); err != nil {
+			return nil, false, err
+		}
 		if next == nil {
-			var err error
 			if next, err = start(); err != nil {
 				return nil, false, err
 			}
 		}
-		return next()
+		v, ok, err = next()
+		r.reads--
+		return v, ok, err
 	})
+	return g, r.allocItems(generatorItems)
 }
 
 // getter returns a function that reads an attribute of its argument, given as a dotted path in which numbers are
@@ -348,7 +361,7 @@ func filterUnique(r *run, v Value, c *callArgs) (Value, error) {
 		return nil, err
 	}
 	key := r.sortKey(a.nullable(1), missing, a.truth(0))
-	return lazily(func() (func() (Value, bool, error), error) {
+	return r.lazily(func() (func() (Value, bool, error), error) {
 		seen := NewDict()
 		it, err := r.iterate(v)
 		if err != nil {
@@ -377,7 +390,7 @@ func filterUnique(r *run, v Value, c *callArgs) (Value, error) {
 				return item, true, seen.store(k, true)
 			}
 		}, nil
-	}), nil
+	})
 }
 
 func filterGroupBy(r *run, v Value, c *callArgs) (Value, error) {
@@ -434,7 +447,7 @@ func filterBatch(r *run, v Value, c *callArgs) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lazily(func() (func() (Value, bool, error), error) {
+	return r.lazily(func() (func() (Value, bool, error), error) {
 		size, ok := asInt(a[0])
 		if !ok || size <= 0 {
 			return nil, unsupported("batches of " + shortRepr(a[0]))
@@ -458,7 +471,7 @@ func filterBatch(r *run, v Value, c *callArgs) (Value, error) {
 			}
 			return &List{part}, true, nil
 		}, nil
-	}), nil
+	})
 }
 
 func filterSlice(r *run, v Value, c *callArgs) (Value, error) {
@@ -466,7 +479,7 @@ func filterSlice(r *run, v Value, c *callArgs) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lazily(func() (func() (Value, bool, error), error) {
+	return r.lazily(func() (func() (Value, bool, error), error) {
 		items, err := r.items(v)
 		if err != nil {
 			return nil, err
@@ -498,7 +511,7 @@ func filterSlice(r *run, v Value, c *callArgs) (Value, error) {
 			i++
 			return &List{part}, true, r.allocItems(len(part) + 4)
 		}, nil
-	}), nil
+	})
 }
 
 func filterSum(r *run, v Value, c *callArgs) (Value, error) {
@@ -562,7 +575,7 @@ func filterAttr(r *run, v Value, c *callArgs) (Value, error) {
 // filterMap applies a filter to each item, or reads an attribute of each.
 func filterMap(r *run, v Value, c *callArgs) (Value, error) {
 	args := *c
-	return lazily(func() (func() (Value, bool, error), error) {
+	return r.lazily(func() (func() (Value, bool, error), error) {
 		if !truth(v) {
 			return overSlice(nil).next, nil
 		}
@@ -582,7 +595,7 @@ func filterMap(r *run, v Value, c *callArgs) (Value, error) {
 			item, err = apply(item)
 			return item, true, err
 		}, nil
-	}), nil
+	})
 }
 
 func (r *run) mapping(c callArgs) (func(v Value) (Value, error), error) {
@@ -628,7 +641,7 @@ func (c *callArgs) called(otherwise string) (string, callArgs, error) {
 // result for which an item is kept.
 func selecting(r *run, v Value, c *callArgs, keep bool, attributes int) (Value, error) {
 	args := *c
-	return lazily(func() (func() (Value, bool, error), error) {
+	return r.lazily(func() (func() (Value, bool, error), error) {
 		if !truth(v) {
 			return overSlice(nil).next, nil
 		}
@@ -652,7 +665,7 @@ func selecting(r *run, v Value, c *callArgs, keep bool, attributes int) (Value, 
 				}
 			}
 		}, nil
-	}), nil
+	})
 }
 
 func (r *run) selection(c callArgs, attributes int) (func(v Value) (bool, error), error) {
