@@ -37,7 +37,7 @@ func (r *run) attributeOnly(v Value, id string) (Value, bool, error) {
 		return v.attr(id)
 	case *macroValue:
 		a, ok := v.attr(id)
-		return a, ok, nil
+		return a, ok, r.allocItems(len(v.args))
 	case *cycler:
 		a, ok := v.attr(id)
 		return a, ok, nil
@@ -68,10 +68,13 @@ func (r *run) item(v, index Value) (Value, error) {
 		return nil, u
 	}
 	if d, ok := v.(*Dict); ok {
-		if item, ok, err := d.lookup(index); err == nil && ok {
+		if item, ok, err := r.lookup(d, index); err == nil && ok {
 			return item, nil
 		}
 	} else if i, ok := asInt(index); ok {
+		if err := r.scan(v); err != nil {
+			return nil, err
+		}
 		if item, ok := r.at(v, i); ok {
 			return item, nil
 		}

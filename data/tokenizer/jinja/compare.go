@@ -88,7 +88,7 @@ func (l *limits) equalDicts(a, b *Dict, depth int) (bool, error) {
 		return false, nil
 	}
 	for i, k := range a.keys {
-		v, ok, err := b.lookup(k)
+		v, ok, err := l.lookup(b, k)
 		if err != nil || !ok {
 			return false, err
 		}
@@ -206,11 +206,11 @@ func (r *run) contains(container, v Value) (bool, error) {
 		}
 		return strings.Contains(s, t), r.step(len(s) >> 4)
 	case *Dict:
-		_, ok, err := c.lookup(v)
+		_, ok, err := r.lookup(c, v)
 		return ok, err
 	case *view:
 		if c.of == "keys" {
-			_, ok, err := c.dict.lookup(v)
+			_, ok, err := r.lookup(c.dict, v)
 			return ok, err
 		}
 	}

@@ -2,7 +2,9 @@ package jinja
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -41,9 +43,9 @@ func (d *Dict) put(hash any, key, v Value) {
 	d.values = append(d.values, v)
 }
 
-// store sets a key of any type.
-func (d *Dict) store(key, v Value) error {
-	h, err := hash(key, 0)
+// store sets a key of any type in d.
+func (l *limits) store(d *Dict, key, v Value) error {
+	h, err := l.hash(key, 0)
 	if err != nil {
 		return err
 	}
@@ -51,9 +53,9 @@ func (d *Dict) store(key, v Value) error {
 	return nil
 }
 
-// lookup looks up a key of any type.
-func (d *Dict) lookup(key Value) (v Value, ok bool, err error) {
-	h, err := hash(key, 0)
+// lookup looks up a key of any type in d.
+func (l *limits) lookup(d *Dict, key Value) (v Value, ok bool, err error) {
+	h, err := l.hash(key, 0)
 	if err != nil {
 		return nil, false, err
 	}
@@ -65,12 +67,7 @@ func (d *Dict) lookup(key Value) (v Value, ok bool, err error) {
 }
 
 func (d *Dict) copy() *Dict {
-	c := NewDict()
-	for i, k := range d.keys {
-		h, _ := hash(k, 0) // it was hashed before
-		c.put(h, k, d.values[i])
-	}
-	return c
+	return &Dict{slices.Clone(d.keys), slices.Clone(d.values), maps.Clone(d.index)}
 }
 
 type (
@@ -84,7 +81,10 @@ type (
 const longestKey = 1 << 20
 
 // hash returns a comparable value that is equal for values that are the same key in Python.
-func hash(v Value, depth int) (any, error) {
+func (l *limits) hash(v Value, depth int) (any, error) {
+	if err := l.scan(v); err != nil {
+		return nil, err
+	}
 	switch v := v.(type) {
 	case nil:
 		return noneHash{}, nil
@@ -116,11 +116,14 @@ func hash(v Value, depth int) (any, error) {
 	}
 	var b strings.Builder
 	for _, item := range items {
-		h, err := hash(item, depth+1)
+		h, err := l.hash(item, depth+1)
 		if err != nil {
 			return nil, err
 		}
 		s := fmt.Sprintf("%T %v", h, h)
+		if err := l.scan(s); err != nil {
+			return nil, err
+		}
 		fmt.Fprintf(&b, "%d:%s", len(s), s)
 		if b.Len() > longestKey {
 			return nil, errTooDeep

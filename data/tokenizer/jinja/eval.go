@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -72,7 +73,7 @@ func (n *dict) eval(r *run, f *frame) (Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := d.store(k, v); err != nil {
+		if err := r.store(d, k, v); err != nil {
 			return nil, err
 		}
 	}
@@ -199,6 +200,9 @@ func (r *run) filter(id string, v Value, c *callArgs) (Value, error) {
 	if problem := filterProblem(id); problem != "" {
 		return nil, typeError("the filter %s %s", quote(id), problem)
 	}
+	if err := cmp.Or(r.scan(v), r.scan(c.values...), r.scan(c.named...)); err != nil {
+		return nil, err
+	}
 	c.callee = id
 	return filters[id](r, v, c)
 }
@@ -219,6 +223,9 @@ func (n *test) eval(r *run, f *frame) (Value, error) {
 func (r *run) test(id string, v Value, c *callArgs) (Value, error) {
 	if problem := testProblem(id); problem != "" {
 		return nil, typeError("the test %s %s", quote(id), problem)
+	}
+	if err := r.scan(v); err != nil {
+		return nil, err
 	}
 	c.callee = id
 	return tests[id](r, v, c)
@@ -351,6 +358,9 @@ func (c *callArgs) spreadNamed(r *run, f *frame, e expr) error {
 		id, ok := asText(k)
 		if !ok {
 			return typeError("keywords must be strings")
+		}
+		if err := r.step(1 + len(c.names)*len(id)>>4); err != nil {
+			return err
 		}
 		if slices.Contains(c.names, id) {
 			return typeError("got multiple values for keyword argument %s", quote(id))

@@ -29,12 +29,15 @@ type frame struct {
 	slots  []Value
 }
 
-func newFrame(parent *frame, size int) *frame {
+func (r *run) newFrame(parent *frame, size int) (*frame, error) {
+	if err := r.allocItems(size); err != nil {
+		return nil, err
+	}
 	f := &frame{parent, make([]Value, size)}
 	for i := range f.slots {
 		f.slots[i] = unset
 	}
-	return f
+	return f, nil
 }
 
 func (f *frame) at(s slot) *Value {
@@ -137,7 +140,7 @@ func (s *printing) exec(r *run, f *frame, out *output) (flow, error) {
 			}
 			continue
 		}
-		v, err := p.eval(r, f)
+		v, err := r.visit(p, f)
 		if err != nil {
 			return flowNext, err
 		}
@@ -154,9 +157,13 @@ func (s *printing) exec(r *run, f *frame, out *output) (flow, error) {
 }
 
 func (s *conditionalStmt) exec(r *run, f *frame, out *output) (flow, error) {
-	for _, branch := range append([]*conditionalStmt{s}, s.elifs...) {
+	for i := -1; i < len(s.elifs); i++ {
+		branch := s
+		if i >= 0 {
+			branch = s.elifs[i]
+		}
 		r.line = branch.lineno()
-		v, err := branch.test.eval(r, f)
+		v, err := r.visit(branch.test, f)
 		if err != nil {
 			return flowNext, err
 		}
@@ -284,6 +291,9 @@ func (s *filterBlock) exec(r *run, f *frame, out *output) (flow, error) {
 
 // filterBlock applies the filters of a block to its output.
 func (r *run) filterBlock(n *filter, body Value, f *frame) (Value, error) {
+	if err := r.step(1); err != nil {
+		return nil, err
+	}
 	inner, nested := n.operand.(*filter)
 	if nested {
 		v, err := r.filterBlock(inner, body, f)
@@ -300,7 +310,7 @@ func (s *with) exec(r *run, f *frame, out *output) (flow, error) {
 		return flowNext, err
 	}
 	for i, target := range s.targets {
-		v, err := s.values[i].eval(r, f)
+		v, err := r.visit(s.values[i], f)
 		if err != nil {
 			return flowNext, err
 		}

@@ -259,10 +259,11 @@ func filterIndent(r *run, v Value, c *callArgs) (Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if width > maxText {
-			return nil, r.alloc(-1)
+		width = max(width, 0)
+		if err := r.alloc(width); err != nil {
+			return nil, err
 		}
-		indent = strings.Repeat(" ", max(width, 0))
+		indent = strings.Repeat(" ", width)
 	}
 	lines := splitLines(s+"\n", false)
 	if size := product(len(lines), len(indent)); size < 0 || size+len(s) > maxText {
@@ -397,6 +398,9 @@ func filterXMLAttr(r *run, v Value, c *callArgs) (Value, error) {
 	d, ok := v.(*Dict)
 	if !ok {
 		return nil, typeError("xmlattr needs a mapping, not %s", typeName(v))
+	}
+	if err := r.step(len(d.keys)); err != nil {
+		return nil, err
 	}
 	var parts []Value
 	for i, k := range d.keys {

@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 	"strings"
@@ -273,7 +274,7 @@ func (r *run) formatValue(v Value, spec string) (string, error) {
 	if f.width > maxText || f.precision > maxText {
 		return "", r.alloc(-1)
 	}
-	if err := r.alloc(f.width); err != nil {
+	if err := cmp.Or(r.alloc(f.width), r.scan(v)); err != nil {
 		return "", err
 	}
 	if s, ok := asText(v); ok {

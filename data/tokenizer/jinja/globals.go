@@ -91,7 +91,7 @@ func (c *callArgs) dict(r *run) (*Dict, error) {
 			if err != nil {
 				return nil, err
 			}
-			if err := d.store(kv[0], kv[1]); err != nil {
+			if err := r.store(d, kv[0], kv[1]); err != nil {
 				return nil, err
 			}
 		}
@@ -112,7 +112,7 @@ func makeNamespace(r *run, c *callArgs) (Value, error) {
 			return nil, err
 		}
 	}
-	return &namespace{d}, nil
+	return &namespace{d}, r.allocItems(8 * len(d.keys))
 }
 
 func checkAttr(id string) error {

@@ -48,6 +48,16 @@ func (l *limits) step(n int) error {
 	return nil
 }
 
+// scan charges for an operation that reads each string among the values.
+func (l *limits) scan(values ...Value) error {
+	n := 0
+	for _, v := range values {
+		s, _ := asText(v)
+		n += len(s) >> 4
+	}
+	return l.step(n)
+}
+
 // alloc charges for a string of n bytes that is about to be created.
 func (l *limits) alloc(n int) error {
 	if n < 0 || n > maxText {

@@ -10,6 +10,9 @@ import (
 // TestHostile renders templates that would exhaust memory or time, or never end.
 func TestHostile(t *testing.T) {
 	grow := "{% set ns = namespace(l=[]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}"
+	often := func(body string) string {
+		return "{% set s = 'a' * 16000000 %}{% for i in range(100000) %}{% for j in range(100000) %}" + body + "{% endfor %}{% endfor %}"
+	}
 	for _, c := range []struct{ source, want string }{
 		{`{{ "a" * 10000000000 }}`, "16 MiB"},
 		{`{{ [0] * 10**9 }}`, "a million items"},
@@ -37,6 +40,22 @@ func TestHostile(t *testing.T) {
 		{`{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}`, "runs too long"},
 		{`{% set s = 'ab' * 4000000 %}{% for i in range(100000) %}{{ s.count('ba') }}{% endfor %}`, "runs too long"},
 		{`{% set s = 'ab' * 4000000 %}{% for i in range(100000) %}{% set x = s ~ i %}{% endfor %}`, "too much memory"},
+		{`{{ ('b' * 8000000).strip('a' * 8000000 ~ 'b') }}{{ 1 // 0 }}`, "division by zero"},
+		{often(strings.Repeat("{{''}}", 40000)), "runs too long"},
+		{often("{% if 0 %}" + strings.Repeat("{% elif 0 %}", 20000) + "{% endif %}"), "runs too long"},
+		{often("{% if s %}{% endif %}"), "runs too long"},
+		{often("{% if s | length %}{% endif %}"), "runs too long"},
+		{often("{% if s[0] %}{% endif %}"), "runs too long"},
+		{often("{% if s is upper %}{% endif %}"), "runs too long"},
+		{often("{% if s in {} %}{% endif %}"), "runs too long"},
+		{"{% set t = ('a' * 1000000,) %}{% for i in range(100000) %}{% if t in {} %}{% endif %}{% endfor %}", "runs too long"},
+		{often("{% if '%.1s' % s %}{% endif %}"), "runs too long"},
+		{often("{% if 1.5 ** -1000 %}{% endif %}"), "runs too long"},
+		{often("{% for c in s %}{% break %}{% endfor %}"), "runs too long"},
+		{often("{% set x = '' | indent(16000000) %}"), "too much memory"},
+		{often("{% set x = 1 | tojson(indent=16000000) %}"), "too much memory"},
+		{"{% set d = dict.fromkeys(range(100000) | map('string')) %}{% set e = dict(**d) %}", "runs too long"},
+		{"{% set t = ('b',) * 1000000 %}{% for i in range(100000) %}{% if 'a'.startswith(t) %}{% endif %}{% endfor %}", "runs too long"},
 		{grow + `{{ ns.l == ns.l }}`, "runs too long"},
 		{grow + `{{ ns.l }}`, "16 MiB"},
 		{grow + `{{ ns.l | tojson }}`, "16 MiB"},

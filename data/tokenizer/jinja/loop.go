@@ -38,8 +38,12 @@ func (s *loop) recurse(r *run, f *frame, items Value, depth int) (string, error)
 	return r.nested(func() (string, error) {
 		l := &loopValue{run: r, size: -1, index0: -1, depth0: depth}
 		l.recurse = func(items Value, depth int) (string, error) { return s.recurse(r, f, items, depth) }
+		in, err := r.newFrame(f, s.scopes.size)
+		if err != nil {
+			return "", err
+		}
 		out := r.buffer()
-		_, err := s.each(r, f, newFrame(f, s.scopes.size), l, items, out)
+		_, err = s.each(r, f, in, l, items, out)
 		return out.String(), err
 	})
 }
@@ -51,12 +55,17 @@ func (s *loop) each(r *run, outer, in *frame, l *loopValue, items Value, out *ou
 		return flowNext, err
 	}
 	if _, lazy := items.(*iterator); !lazy && s.test == nil {
+		if err := r.scan(items); err != nil {
+			return flowNext, err
+		}
 		if n, ok := length(items); ok {
 			l.size = n
 		}
 	}
 	if s.test != nil {
-		l.items = s.filtered(r, outer, l.items)
+		if l.items, err = s.filtered(r, outer, l.items); err != nil {
+			return flowNext, err
+		}
 	}
 	ranThrough := false // Jinja2 runs the else branch unless at least one iteration completed
 	for {
@@ -107,8 +116,8 @@ func (s *loop) round(r *run, in *frame, l *loopValue) (bool, error) {
 }
 
 // filtered returns the items that pass the loop's filter.
-func (s *loop) filtered(r *run, outer *frame, items *iterator) *iterator {
-	f := newFrame(outer, s.scopes.testSize)
+func (s *loop) filtered(r *run, outer *frame, items *iterator) (*iterator, error) {
+	f, err := r.newFrame(outer, s.scopes.testSize)
 	entered := false
 	return &iterator{what: "generator", next: func() (Value, bool, error) {
 		if !entered {
@@ -133,7 +142,7 @@ func (s *loop) filtered(r *run, outer *frame, items *iterator) *iterator {
 				return r.read(s.scopes.testTarget, f), true, nil
 			}
 		}
-	}}
+	}}, err
 }
 
 // read returns the current value of a target.

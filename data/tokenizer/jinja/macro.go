@@ -61,7 +61,13 @@ func (r *run) nested(f func() (string, error)) (string, error) {
 }
 
 func (m *macroValue) call(r *run, c *callArgs) (Value, error) {
-	f := newFrame(m.outer, m.scope.size)
+	f, err := r.newFrame(m.outer, m.scope.size)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.step(len(m.args) * len(c.names) >> 4); err != nil {
+		return nil, err
+	}
 	if err := m.arguments(f, c); err != nil {
 		return nil, err
 	}
@@ -128,12 +134,15 @@ func (m *macroValue) fillDefaults(r *run, f *frame) error {
 		if f.slots[index] != missing {
 			continue
 		}
+		if err := r.step(1); err != nil {
+			return err
+		}
 		d := i - len(m.args) + len(m.defaults)
 		if d < 0 {
 			f.slots[index] = &undefined{hint: "parameter " + quote(m.args[i].id) + " was not provided"}
 			continue
 		}
-		v, err := m.defaults[d].eval(r, f)
+		v, err := r.visit(m.defaults[d], f)
 		if err != nil {
 			return err
 		}

@@ -96,12 +96,12 @@ func init() {
 	}
 }
 
-func dictGet(_ *run, d *Dict, c *callArgs) (Value, error) {
+func dictGet(r *run, d *Dict, c *callArgs) (Value, error) {
 	a, err := c.bind("/", "key", "default?")
 	if err != nil {
 		return nil, err
 	}
-	v, ok, err := d.lookup(a[0])
+	v, ok, err := r.lookup(d, a[0])
 	if err != nil || ok {
 		return v, err
 	}
@@ -119,7 +119,7 @@ func dictFromKeys(r *run, c *callArgs) (Value, error) {
 	}
 	d := NewDict()
 	for _, k := range keys {
-		if err := d.store(k, a.nullable(1)); err != nil {
+		if err := r.store(d, k, a.nullable(1)); err != nil {
 			return nil, err
 		}
 	}

@@ -55,6 +55,14 @@ func signed(op kind, v Value) (Value, error) {
 }
 
 func (r *run) operate(op kind, a, b Value) (Value, error) {
+	if n, ok := asFloat(b); ok && op == "**" { // computed by multiplication
+		if n = math.Abs(n); !(n < largestExponent) {
+			n = largestExponent
+		}
+		if err := r.step(int(n)); err != nil {
+			return nil, err
+		}
+	}
 	x, xInt := asInt(a)
 	y, yInt := asInt(b)
 	if xInt && yInt {

@@ -243,6 +243,9 @@ func floatDigits(f float64, verb byte, precision int) string {
 
 func (p *printer) text(verb rune, l layout, v Value) error {
 	s, err := p.convertText(verb, v)
+	if err == nil {
+		err = p.scan(s)
+	}
 	if err != nil {
 		return err
 	}

@@ -159,6 +159,9 @@ func (r *run) getter(attribute, otherwise Value) func(v Value) (Value, error) {
 	path := attributePath(attribute)
 	return func(v Value) (Value, error) {
 		for _, key := range path {
+			if err := r.step(1); err != nil {
+				return nil, err
+			}
 			var err error
 			if v, err = r.item(v, key); err != nil {
 				return nil, err
@@ -271,6 +274,9 @@ func filterSort(r *run, v Value, c *callArgs) (Value, error) {
 		}
 	}
 	keys, err := r.keysOf(items, func(v Value) (Value, error) {
+		if err := r.allocItems(8 * len(attributes)); err != nil {
+			return nil, err
+		}
 		key := make([]Value, len(attributes))
 		for i, attribute := range attributes {
 			var err error
@@ -377,7 +383,7 @@ func filterUnique(r *run, v Value, c *callArgs) (Value, error) {
 				if err != nil {
 					return nil, false, err
 				}
-				_, known, err := seen.lookup(k)
+				_, known, err := r.lookup(seen, k)
 				if err != nil {
 					return nil, false, err
 				}
@@ -387,7 +393,7 @@ func filterUnique(r *run, v Value, c *callArgs) (Value, error) {
 				if err := r.allocItems(8); err != nil {
 					return nil, false, err
 				}
-				return item, true, seen.store(k, true)
+				return item, true, r.store(seen, k, true)
 			}
 		}, nil
 	})

@@ -129,8 +129,10 @@ func (r *Result) Spans() ([][2]int, error) {
 func (t *Template) Render(ctx context.Context, variables map[string]Value) (*Result, error) {
 	r := &run{limits: limits{ctx: ctx}, template: t, variables: variables}
 	r.out = &output{limits: &r.limits}
-	f := newFrame(nil, t.size)
-	err := r.enter(f, t.scope)
+	f, err := r.newFrame(nil, t.size)
+	if err == nil {
+		err = r.enter(f, t.scope)
+	}
 	if err == nil {
 		_, err = r.stmts(t.body, f, r.out)
 	}

@@ -33,8 +33,8 @@ func init() {
 		"escaped":     is(func(v Value) bool { _, ok := v.(markup); return ok }),
 		"even":        func(r *run, v Value, c *callArgs) (Value, error) { return testParity(r, v, c, 0) },
 		"false":       is(func(v Value) bool { return v == Value(false) }),
-		"filter": func(_ *run, v Value, c *callArgs) (Value, error) {
-			return testName(v, c, func(id string) bool { return filters[id] != nil || unsupportedFilters[id] != "" })
+		"filter": func(r *run, v Value, c *callArgs) (Value, error) {
+			return testName(r, v, c, func(id string) bool { return filters[id] != nil || unsupportedFilters[id] != "" })
 		},
 		"float":    is(func(v Value) bool { _, ok := v.(float64); return ok }),
 		"in":       testIn,
@@ -48,8 +48,8 @@ func init() {
 		"sameas":   testSame,
 		"sequence": is(isSequence),
 		"string":   is(func(v Value) bool { _, ok := asText(v); return ok }),
-		"test": func(_ *run, v Value, c *callArgs) (Value, error) {
-			return testName(v, c, func(id string) bool { return tests[id] != nil })
+		"test": func(r *run, v Value, c *callArgs) (Value, error) {
+			return testName(r, v, c, func(id string) bool { return tests[id] != nil })
 		},
 		"true":      is(func(v Value) bool { return v == Value(true) }),
 		"undefined": is(func(v Value) bool { _, ok := v.(*undefined); return ok }),
@@ -128,8 +128,8 @@ func testText(r *run, v Value, c *callArgs, is func(string) bool) (Value, error)
 	return is(s), c.none()
 }
 
-func testName(v Value, c *callArgs, known func(id string) bool) (Value, error) {
-	if _, err := hash(v, 0); err != nil {
+func testName(r *run, v Value, c *callArgs, known func(id string) bool) (Value, error) {
+	if _, err := r.hash(v, 0); err != nil {
 		return nil, err
 	}
 	id, ok := asText(v)

@@ -239,6 +239,9 @@ func (t textCall) affix(has func(s, affix string) bool) (Value, error) {
 	if items, seq := sequence(a[0]); seq && isTuple(a[0]) {
 		affixes = items
 	}
+	if err := t.step(len(affixes)); err != nil {
+		return nil, err
+	}
 	for _, v := range affixes {
 		affix, isText := asText(v)
 		if !isText {
@@ -281,7 +284,14 @@ func (t textCall) strip(trim func(s string, f func(rune) bool) string) (Value, e
 	if err != nil {
 		return nil, err
 	}
-	return t.result(trim(t.s, func(c rune) bool { return strings.ContainsRune(chars, c) }))
+	if err := t.scan(chars); err != nil {
+		return nil, err
+	}
+	set := map[rune]bool{}
+	for _, c := range chars {
+		set[c] = true
+	}
+	return t.result(trim(t.s, func(c rune) bool { return set[c] }))
 }
 
 func (t textCall) remove(trim func(s, affix string) string) (Value, error) {

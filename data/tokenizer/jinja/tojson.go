@@ -1,7 +1,6 @@
 package jinja
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -28,7 +27,7 @@ func filterToJSON(r *run, v Value, c *callArgs) (Value, error) {
 	style := jsonStyle{ascii: a.truth(0), sortKeys: a.truth(3), itemSeparator: ", ", keySeparator: ": "}
 	if indent := a.nullable(1); indent != nil {
 		style.indented, style.itemSeparator = true, ","
-		if style.indent, err = jsonIndent(indent); err != nil {
+		if style.indent, err = r.jsonIndent(indent); err != nil {
 			return nil, err
 		}
 	}
@@ -51,7 +50,7 @@ func filterToJSON(r *run, v Value, c *callArgs) (Value, error) {
 	return w.String(), r.alloc(w.Len())
 }
 
-func jsonIndent(v Value) (string, error) {
+func (r *run) jsonIndent(v Value) (string, error) {
 	if s, ok := asText(v); ok {
 		return s, nil
 	}
@@ -59,10 +58,11 @@ func jsonIndent(v Value) (string, error) {
 	if !ok {
 		return "", notInteger(v)
 	}
-	if n > maxText {
-		return "", errors.New("an indent of more than 16 MiB")
+	n = max(n, 0)
+	if err := r.alloc(n); err != nil {
+		return "", err
 	}
-	return strings.Repeat(" ", max(n, 0)), nil
+	return strings.Repeat(" ", n), nil
 }
 
 type jsonWriter struct {

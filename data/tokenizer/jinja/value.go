@@ -150,6 +150,10 @@ func truth(v Value) bool {
 		return v != 0
 	case float64:
 		return v != 0
+	case string:
+		return v != ""
+	case markup:
+		return v != ""
 	}
 	if n, ok := length(v); ok {
 		return n > 0
