@@ -643,6 +643,9 @@ func roundDirected(f float64, precision int, method string) (Value, error) {
 	case math.Abs(f) >= 1<<53:
 		return nil, errBigInteger
 	}
+	if f == 0 {
+		f = 0 // not -0: Python's ceil and floor return integers
+	}
 	return f / scale, nil
 }
 

@@ -75,6 +75,7 @@ def filters():
             lazy = f.split("(")[0] in ("map", "select", "reject", "selectattr", "rejectattr", "unique", "batch", "slice", "items", "reverse")
             yield "{{ %s|%s%s }}" % (r, f, "|list" if lazy else "")
     yield from ["{{ 2.675|round(2) }} {{ 0.5|round }} {{ 1.5|round }} {{ 2.5|round }} {{ -0.4|round }} {{ 5|round(1) }}",
+                "{{ -0.5|round(0,'ceil') }} {{ -0.05|round(1,'ceil') }} {{ -0.0|round(0,'floor') }}",
                 "{{ '0x1f'|int(0,16) }} {{ ' 12 '|int }} {{ '1_000'|int }} {{ '1e3'|int }} {{ 'inf'|int(3) }} {{ 'x'|int('d') }}",
                 "{{ {1: 2, none: 3, true: 4, 2.5: 'é😀\\x7f\\x01<\\\\'}|tojson }}{{ [[], {}, (1,), 1e20, 1.0]|tojson(indent=1) }}",
                 "{% if l|map('upper') %}a generator is true{% endif %}", "{{ el|first is defined }}", "{{ ('<'|e) ~ '<' }}{{ ('<'|e) + '<' }}",
