@@ -30,6 +30,7 @@ type generateFlags struct {
 	state, output              string
 	stop                       []string
 	options                    mamba.GenerateOptions
+	limit                      int // of new tokens, if neither a flag nor the model sets one
 }
 
 func (a *app) generateCommand() *cobra.Command {
@@ -135,6 +136,11 @@ func (f generateFlags) checkTexts() error {
 }
 
 func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
+	texts := (&mamba.Model{}).DefaultGenerate().MaxNewTokens
+	f.limit = texts
+	if f.chat || f.messages != "" || f.interactive && !f.raw {
+		f.limit = answerTokens
+	}
 	if err := f.check(cmd, a); err != nil {
 		return err
 	}
@@ -151,14 +157,14 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err != nil {
 		return err
 	}
+	if format == nil {
+		f.limit = texts
+	}
 	o, err := a.textOptions(cmd, m, f)
 	if err != nil {
 		return err
 	}
 	o.Prefill = recipe.DeviceFeeder(m.Model, a.warnOf)
-	if format != nil && !cmd.Flags().Changed("max-new-tokens") && !m.GenerationConfig().Limited {
-		o.MaxNewTokens = answerTokens
-	}
 	switch {
 	case !f.interactive && !f.chat:
 		return cli.WithSignal(ctx, a.continuePrompts(ctx, m, format, f, o))
@@ -197,7 +203,8 @@ func (f generateFlags) chatFormat(m *recipe.Model) (*recipe.ChatFormat, error) {
 func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) (o recipe.TextOptions, err error) {
 	c := m.GenerationConfig()
 	if o.GenerateOptions, err = f.settings(cmd, c); err != nil {
-		if l := (fault.List)(nil); errors.As(err, &l) { // the flags alone passed
+		_, alone := f.settings(cmd, (&mamba.Model{}).GenerationConfig())
+		if l := (fault.List)(nil); alone == nil && errors.As(err, &l) {
 			err = fmt.Errorf("%s: %w", mamba.GenerationConfigFile, err)
 		}
 		return o, err
@@ -234,6 +241,9 @@ func (f generateFlags) sampling(cmd *cobra.Command) []string {
 func (f generateFlags) settings(cmd *cobra.Command, c mamba.GenerationConfig) (mamba.GenerateOptions, error) {
 	o, given := c.GenerateOptions, cmd.Flags().Changed
 	o.Seed, o.IgnoreEOS = f.options.Seed, f.options.IgnoreEOS
+	if !c.Limited {
+		o.MaxNewTokens = f.limit
+	}
 	if given("max-new-tokens") {
 		o.MaxNewTokens, o.MaxLength = f.options.MaxNewTokens, 0
 	}
