@@ -119,6 +119,9 @@ func (t *chatSession) save(path string) error {
 	if path == "" {
 		return cli.Misusef("/save needs a file name")
 	}
+	if len(t.chat.Messages()) == 0 {
+		return cli.Misusef("/save: the conversation has no messages yet")
+	}
 	path = homepath.Expand(path)
 	if _, err := os.Stat(path); err == nil && !t.saved[path] {
 		return cli.Misusef("/save %s: the file exists; choose another name", path)
