@@ -43,6 +43,9 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	return cmp.Or(saveState(m, o.State, f.state), err)
 }
 
+// longestLine is the maximum size in bytes of a line that eachLine reads.
+const longestLine = 16 << 20
+
 // eachLine calls use for each line of the input. On a terminal, it prints a greeting and prompts for each line. If use reports
 // misuse, the line is skipped with a warning; on a terminal this applies to all errors, because the user can try again. Except
 // on a terminal, an interrupt between two lines ends the program.
@@ -53,7 +56,7 @@ func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(lin
 		prompt = "> "
 	}
 	in := bufio.NewScanner(a.In)
-	in.Buffer(nil, 1<<24)
+	in.Buffer(nil, longestLine)
 	wanted, found := make(chan struct{}, 1), make(chan bool)
 	defer close(wanted)
 	go func() { // may be blocked reading when an interrupt arrives
@@ -69,6 +72,9 @@ func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(lin
 			if !more {
 				if talks {
 					fmt.Fprintln(a.Err)
+				}
+				if errors.Is(in.Err(), bufio.ErrTooLong) {
+					return fmt.Errorf("standard input: a line is longer than the limit of %d MiB", longestLine>>20)
 				}
 				return in.Err()
 			}

@@ -61,6 +61,17 @@ func TestTextsInOrder(t *testing.T) {
 	}
 }
 
+// A line that is too long is reported as such.
+func TestEachLine_long(t *testing.T) {
+	a := &app{Console: cli.Console{In: strings.NewReader(strings.Repeat("a", longestLine+1)), Err: io.Discard}}
+	interrupts := cli.NewInterrupts()
+	defer interrupts.Stop()
+	err := a.eachLine(interrupts, "", func(string) error { return nil })
+	if err == nil || err.Error() != "standard input: a line is longer than the limit of 16 MiB" {
+		t.Errorf("error %v", err)
+	}
+}
+
 // Command-line texts that are not valid UTF-8 are rejected before anything is printed.
 func TestTextsNotUTF8(t *testing.T) {
 	for _, args := range [][]string{{"--prompt", "a\xff"}, {"--prompt", "a", "--stop", "\xff"}, {"--chat", "--system", "b\xc3"}} {
