@@ -211,8 +211,10 @@ func (f *ChatFormat) endIn(after string) (space, end string) {
 		return "", ""
 	}
 	space = after[:len(after)-len(end)]
-	if b, special := f.model.Tokenizer.Bytes(int(f.model.Tokenizer.AppendText(nil, end)[0])); special {
-		return space, string(b)
+	if ids := f.model.Tokenizer.AppendText(nil, end); len(ids) > 0 { // characters without a token are dropped
+		if b, special := f.model.Tokenizer.Bytes(int(ids[0])); special {
+			return space, string(b)
+		}
 	}
 	line, _, _ := strings.Cut(end, "\n")
 	return space, strings.TrimSpace(line)

@@ -18,7 +18,13 @@ import (
 // chatModel returns the quick start's base with a chat template.
 func chatModel(t *testing.T, template string) *Model {
 	t.Helper()
-	dir := quickstartWith(t, func(map[string]any) {})
+	return chatModelWith(t, template, func(map[string]any) {})
+}
+
+// chatModelWith is like chatModel, with a modified tokenizer.json.
+func chatModelWith(t *testing.T, template string, change func(tokenizer map[string]any)) *Model {
+	t.Helper()
+	dir := quickstartWith(t, change)
 	if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(template), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +183,16 @@ func TestFindEnds(t *testing.T) {
 		if f := chatFormat(t, c.template); f.space != c.space || !slices.Equal(f.ends, c.ends) {
 			t.Errorf("%q: %q, %q, want %q, %q", c.template, f.space, f.ends, c.space, c.ends)
 		}
+	}
+}
+
+// A template may end answers with text that has no tokens.
+func TestFindEnds_noTokens(t *testing.T) {
+	m := chatModelWith(t, "{% for m in messages %}{{ m.content }}]{% endfor %}", func(tokenizer map[string]any) {
+		delete(tokenizer["model"].(map[string]any)["vocab"].(map[string]any), "]")
+	})
+	if f, err := m.ChatFormat(); err != nil || !slices.Equal(f.ends, []string{"]"}) {
+		t.Errorf("%+v, %v", f, err)
 	}
 }
 
