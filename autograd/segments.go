@@ -155,7 +155,7 @@ func (w *segmentWork) forward(ctx context.Context) error {
 
 // backward runs the segments from last to first. It leaves the program with the state after the last segment.
 func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
-	var whole Loss
+	whole := w.lossOf(w.parts)
 	w.g.clearStateGrads() // nothing depends on the state after the last segment
 	for i, b := range slices.Backward(w.parts) {
 		if b.Continues {
@@ -177,7 +177,7 @@ func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
 			}
 		}
 		w.g.passStateGrads(b.Continues)
-		whole = part.before(whole)
+		whole.add(part, b.row-w.parts[0].row)
 		w.advance(backwardCost)
 	}
 	return whole, w.load(len(w.parts))
@@ -274,19 +274,28 @@ func (p *Program) evalSegments(ctx context.Context, parts []Batch) (Loss, error)
 	if len(p.keep) > 0 {
 		return Loss{}, errors.New("autograd: eval: values can be kept only if the batch fits into the graph")
 	}
-	var whole Loss
+	whole := p.lossOf(parts)
 	for _, b := range parts {
 		p.g.run = run{ctx: ctx, loss: p.g.run.loss}
 		part, err := p.run(p.eval, b)
 		if err != nil {
 			return Loss{}, err
 		}
-		whole = whole.before(part)
+		whole.add(part, b.row-parts[0].row)
 	}
 	return whole, nil
 }
 
-// before returns the combined loss of two consecutive batches, in newly allocated memory.
-func (l Loss) before(next Loss) Loss {
-	return Loss{Sum: l.Sum + next.Sum, Tokens: l.Tokens + next.Tokens, Correct: l.Correct + next.Correct, Rows: slices.Concat(l.Rows, next.Rows)}
+// lossOf returns the loss of consecutive segments before any of them is added.
+func (p *Program) lossOf(parts []Batch) Loss {
+	last := parts[len(parts)-1]
+	return Loss{Rows: make([]float64, last.row+last.rows(p.width())-parts[0].row)}
+}
+
+// add adds the loss of a segment whose first row is row at of the batch.
+func (l *Loss) add(part Loss, at int) {
+	l.Sum += part.Sum
+	l.Tokens += part.Tokens
+	l.Correct += part.Correct
+	copy(l.Rows[at:], part.Rows)
 }
