@@ -71,11 +71,10 @@ func (n *node) Type() hm.Type {
 
 // Do runs the node. Gorgonia calls it on a separate goroutine, where a panic would kill the process.
 func (n *node) Do(in ...G.Value) (v G.Value, err error) {
-	if n.g.device != nil {
-		debug.SetPanicOnFault(true) // the host must not touch an array on the device
-	}
+	debug.SetPanicOnFault(true) // a weight's file may have been truncated; arrays on a device cannot be read at all
 	defer func() {
 		if p := recover(); p != nil {
+			n.g.run.panicked = p
 			err = fmt.Errorf("%s: %v", n.name, p)
 		}
 	}()

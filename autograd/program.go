@@ -68,6 +68,7 @@ type run struct {
 	ready    func(*Param)
 	loss     Loss
 	onDevice deviceRun
+	panicked any // value of an op's panic
 }
 
 // building serializes differentiation and compilation, because Gorgonia's are not safe for concurrent use.
@@ -282,6 +283,9 @@ func (p *Program) run(vm G.VM, b Batch) (Loss, error) {
 	}
 	vm.Reset() // otherwise Gorgonia silently does nothing
 	err := vm.RunAll()
+	if _, fault := p.g.run.panicked.(interface{ Addr() uintptr }); fault && p.g.device == nil {
+		panic(p.g.run.panicked) // the caller may know which mapped file is at this address
+	}
 	if err != nil {
 		err = fmt.Errorf("autograd: run: %w", cause(err))
 	}
