@@ -211,7 +211,7 @@ func runConv[T kernel.Float](o *operands[T], s conv) {
 	g := kernel.ConvGrad[T]{X: o.matrix(rows, s.d), W: o.normal(s.d * s.k), Bias: o.normal(s.d)}
 	var carry, dTail []T
 	if s.carried {
-		carry, dTail, g.Carry = o.normal(between), o.normal(between), o.normal(between)
+		carry, dTail, g.Carry = o.stateBefore(s.first, between), o.normal(between), o.normal(between)
 	}
 	c.Forward(o.destination(kernel.Set, rows, s.d), x, s.first, carry)
 	c.Backward(g, dy, x, s.first, carry, dTail)
@@ -257,7 +257,7 @@ func runScan[T kernel.Float](o *operands[T], s scanShape) {
 	}
 	var hOut, dhOut []T
 	if s.carried {
-		k.H0, g.H0, hOut, dhOut = o.normal(size), o.normal(size), o.stale(size), o.normal(size)
+		k.H0, g.H0, hOut, dhOut = o.stateBefore(s.first, size), o.normal(size), o.stale(size), o.normal(size)
 	}
 	saved := o.scratch(kernel.ScanSaved(rows, s.d, s.n))
 	k.Forward(o.destination(kernel.Set, rows, s.d), saved, hOut)
@@ -301,7 +301,7 @@ func runSSD[T kernel.Float](o *operands[T], s ssdShape) {
 	g.Fresh.X, g.Fresh.B, g.Fresh.C, g.Fresh.DT = s.fresh, s.fresh, s.fresh, s.fresh
 	var hOut, dhOut []T
 	if size := width * s.n; s.carried {
-		k.H0, g.H0, hOut, dhOut = o.normal(size), o.normal(size), o.stale(size), o.normal(size)
+		k.H0, g.H0, hOut, dhOut = o.stateBefore(s.first, size), o.normal(size), o.stale(size), o.normal(size)
 	}
 	saved := o.scratch(max(1, kernel.SSDSaved(rows, width*s.n, 0)))
 	k.Forward(o.destination(kernel.Set, rows, width), saved, hOut)

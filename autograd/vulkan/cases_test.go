@@ -55,9 +55,8 @@ func TestKernels(t *testing.T) {
 		cases = append(cases, convCase(conv{first: first, d: 5, k: 4, act: kernel.SiLU, carried: true}))
 	}
 	for _, first := range [][]int{documents(1), documents(63), documents(64), continued(3, 65), documents(3, 1, 130, 20)} {
-		carried := first[0] < 0
-		cases = append(cases, scanCase(scanShape{first: first, d: 17, n: 16, gate: true, carried: carried, fresh: true}),
-			ssdCase(ssdShape{first: first, heads: 2, p: 3, n: 4, groups: 1, carried: carried, fresh: true}))
+		cases = append(cases, scanCase(scanShape{first: first, d: 17, n: 16, gate: true, carried: true, fresh: true}),
+			ssdCase(ssdShape{first: first, heads: 2, p: 3, n: 4, groups: 1, carried: true, fresh: true}))
 	}
 	cases = append(cases, scanCase(scanShape{first: documents(70), d: 5, n: maxScanStates, gate: true}), scanCase(scanShape{first: documents(9), d: 3, n: 1}),
 		ssdCase(ssdShape{first: documents(200), heads: 9, p: 70, n: 5, groups: 1}),

@@ -80,7 +80,7 @@ func (d *Device) Scan(k *kernel.Scan[float32], y kernel.Mat[float32], saved, hOu
 	c.readVector(k.ALog)
 	c.writeVector(states, sums)
 	s.run(c)
-	s.carry(scanCarry{states: states, sums: sums, start: k.H0, end: hOut})
+	s.carry(scanCarry{states: states, sums: sums, start: stateBefore(k.First, k.H0), end: hOut})
 	c = s.call("scan_out")
 	c.write(y)
 	s.readInputs(c)
@@ -114,6 +114,15 @@ func (s *scan) carry(o scanCarry) {
 	}
 	c.uints(s.chunks, s.d, int(mode))
 	c.run(ceilDiv(s.d*s.n, 64), 1, 1)
+}
+
+// stateBefore returns the state that row 0 starts from, or nil for zeros. If a document starts there, h0 is the state of
+// another document. It may not be finite, so multiplying it by zero is not enough.
+func stateBefore(first []int, h0 []float32) []float32 {
+	if first == nil || first[0] >= 0 {
+		return nil
+	}
+	return h0
 }
 
 // ScanGrad implements [kernel.Device].

@@ -194,6 +194,14 @@ func (o *operands[T]) normal(n int) []T { return o.draw(n, o.r.NormFloat64) }
 // stale returns n elements that the case must overwrite: they are NaN.
 func (o *operands[T]) stale(n int) []T { return o.draw(n, math.NaN) }
 
+// stateBefore returns a state of n elements from the previous batch. It is NaN if the first document does not continue.
+func (o *operands[T]) stateBefore(first []int, n int) []T {
+	if first[0] >= 0 {
+		return o.stale(n)
+	}
+	return o.normal(n)
+}
+
 // scratch returns n elements that are not compared.
 func (o *operands[T]) scratch(n int) []T { return o.make(make([]float32, n)) }
 

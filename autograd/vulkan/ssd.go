@@ -85,7 +85,7 @@ func (s *ssd) forward(hOut []float32) {
 	s.decays()
 	s.grams()
 	s.chunkStates(s.states, s.X, s.B, false)
-	s.carry(ssdCarry{states: s.states, start: s.H0, end: hOut})
+	s.carry(ssdCarry{states: s.states, start: stateBefore(s.First, s.H0), end: hOut})
 }
 
 // call begins a dispatch whose arguments are in memory: the fields of g in the shader.
