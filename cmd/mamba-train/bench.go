@@ -194,7 +194,7 @@ type benchmark struct {
 	work      float64 // floating-point operations per step
 	times     []time.Duration
 	serial    []float64     // share of each step's time spent outside parallel sections
-	split     time.Duration // kernel.Parallel before the step
+	split     time.Duration // kernel.Parallel at the start of the step
 	peaks     []float64     // FLOP/s or bytes/s, measured between steps
 	bytes     float64       // weights read per step, only for decode
 	rss       int64
@@ -331,12 +331,14 @@ func (b *benchmark) train(ctx context.Context) error {
 			if e, ok := e.(trainer.StepEvent); ok {
 				b.add(e.Time)
 				b.measurePeak()
+				b.split = kernel.Parallel()
 			}
 		},
 	})
 	if err != nil {
 		return err
 	}
+	b.split = kernel.Parallel()
 	_, err = t.Run(ctx)
 	return err
 }
@@ -400,6 +402,7 @@ func (b *benchmark) repeat(ctx context.Context, step func() error) error {
 			return err
 		}
 		began := time.Now()
+		b.split = kernel.Parallel()
 		if err := step(); err != nil {
 			return err
 		}
@@ -424,6 +427,7 @@ func (b *benchmark) decode(ctx context.Context) error {
 	perStep := b.tokens / b.documents
 	for i := range b.uncounted() + b.steps {
 		began := time.Now()
+		b.split = kernel.Parallel()
 		for range perStep {
 			if _, err := d.Next(ctx, state, next); err != nil {
 				return err
@@ -435,7 +439,6 @@ func (b *benchmark) decode(ctx context.Context) error {
 		}
 		b.peaks = append(b.peaks, kernel.PeakBandwidth(int(b.bytes), sweepTime))
 		runtime.GC()
-		b.split = kernel.Parallel()
 	}
 	b.bytes *= float64(perStep)
 	return nil
@@ -464,7 +467,6 @@ func (b *benchmark) measurePeak() {
 		format = kernel.BFloat16
 	}
 	b.peaks = append(b.peaks, kernel.PeakFLOPS(format, burstTime))
-	b.split = kernel.Parallel()
 }
 
 func (b *benchmark) count(work float64, params []*ag.Param) {
