@@ -114,6 +114,8 @@ func (f benchFlags) check() error {
 		return cli.Misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, spelling.DidYouMean(f.mode, benchModes))
 	case f.documents < 1 || f.tokens < 2*f.documents:
 		return cli.Misusef("--tokens %d is too few for --documents %d: each document needs at least two tokens", f.tokens, f.documents)
+	case f.mode == "decode" && f.tokens%f.documents != 0:
+		return cli.Misusef("--tokens %d cannot be divided evenly among --documents %d, each of which generates the same number", f.tokens, f.documents)
 	case f.segment < 0:
 		return cli.Misusef("--segment-tokens must be at least 0, got %d", f.segment)
 	case f.segment > 0 && f.mode != "lora" && f.mode != "full":
@@ -416,9 +418,7 @@ func (b *benchmark) repeat(ctx context.Context, step func() error) error {
 // Memory bandwidth is measured between steps.
 func (b *benchmark) decode(ctx context.Context) error {
 	b.count(0, b.model.Params())
-	for _, p := range b.model.Params() {
-		b.bytes += float64(p.Bytes())
-	}
+	b.bytes = bytesPerToken(b.model)
 	d, state := b.model.NewDecoder(0), b.model.NewState(b.documents)
 	next := make([][]int, b.documents)
 	for i := range next {
@@ -442,6 +442,17 @@ func (b *benchmark) decode(ctx context.Context) error {
 	}
 	b.bytes *= float64(perStep)
 	return nil
+}
+
+// bytesPerToken returns the bytes of weights that are read to generate a token, without the token's row of the embedding
+// table.
+func bytesPerToken(m *mamba.Model) (bytes float64) {
+	for _, p := range m.Params() {
+		if p != m.Embeddings.Weight || m.Tied() {
+			bytes += float64(p.Bytes())
+		}
+	}
+	return bytes
 }
 
 // Duration of the peak measurements between steps.

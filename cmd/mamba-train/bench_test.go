@@ -7,6 +7,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/mamba"
 )
 
 // TestBench_serialShare checks that parallel work before a step, such as packing weights, is not counted as part of it,
@@ -19,5 +20,17 @@ func TestBench_serialShare(t *testing.T) {
 	}
 	if len(b.serial) != 1 || b.serial[0] != 1 {
 		t.Errorf("serial shares %v of a step without parallel work, want 1", b.serial)
+	}
+}
+
+// TestBytesPerToken checks that the embedding table counts only if it is also the head.
+func TestBytesPerToken(t *testing.T) {
+	m, err := mamba.Load("../../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tied := bytesPerToken(m)
+	if m.Untie(); bytesPerToken(m) != tied {
+		t.Errorf("%v bytes with a tied head, %v with the same head untied", tied, bytesPerToken(m))
 	}
 }
