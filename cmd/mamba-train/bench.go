@@ -118,15 +118,22 @@ func (f benchFlags) check() error {
 		return cli.Misusef("--tokens %d cannot be divided evenly among --documents %d, each of which generates the same number", f.tokens, f.documents)
 	case f.segment < 0:
 		return cli.Misusef("--segment-tokens must be at least 0, got %d", f.segment)
-	case f.segment > 0 && f.mode != "lora" && f.mode != "full":
+	case f.segment > 0 && !f.trains():
 		return cli.Misusef("--segment-tokens requires --mode lora or full, got %q", f.mode)
+	case f.checkpointing && !f.trains():
+		return cli.Misusef("--gradient-checkpointing requires --mode lora or full, got %q", f.mode)
 	case !slices.Contains([]string{"memory", "disk"}, f.store):
 		return cli.Misusef("--segment-store must be memory or disk, got %q", f.store)
+	case f.store == "disk" && f.segment == 0:
+		return cli.Misusef("--segment-store disk has no effect without --segment-tokens")
 	case f.steps < 1:
 		return cli.Misusef("--steps must be at least 1, got %d", f.steps)
 	}
 	return nil
 }
+
+// trains reports whether the mode measures training steps.
+func (f benchFlags) trains() bool { return f.mode == "lora" || f.mode == "full" }
 
 func (a *app) bench(f benchFlags) error {
 	if err := f.check(); err != nil {
