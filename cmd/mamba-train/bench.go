@@ -337,7 +337,10 @@ func (b *benchmark) train(ctx context.Context) error {
 		Params: params, Program: program, Rows: o.Rows, Train: sameBatch{batch, b.comm.Size()}, LoRAPlusRatio: ratio,
 		Ranks: trainer.Ranks{Comm: b.comm, Overlap: recipe.SpareCore(b.comm)},
 		Observer: func(e trainer.Event) {
-			if e, ok := e.(trainer.StepEvent); ok {
+			switch e := e.(type) {
+			case trainer.StepProgressEvent:
+				b.showProgress(e)
+			case trainer.StepEvent:
 				b.add(e.Time)
 				b.measurePeak()
 				b.split = kernel.Parallel()
@@ -477,6 +480,15 @@ func (b *benchmark) add(t time.Duration) {
 // showStep shows which step is being measured.
 func (b *benchmark) showStep() {
 	b.wait.Show("measuring, step %d of %d", min(len(b.times)+1, b.uncounted()+b.steps), b.uncounted()+b.steps)
+}
+
+// showProgress shows how much of the step is done and, after an interrupt, when it takes effect.
+func (b *benchmark) showProgress(e trainer.StepProgressEvent) {
+	text := fmt.Sprintf("measuring, step %d of %d, %s done", e.Step, e.Steps, format.Percent(e.Share))
+	if e.Stopping {
+		text += "; stopping when it is complete, or at once on a second interrupt"
+	}
+	b.wait.Show("%s", text)
 }
 
 func (b *benchmark) measurePeak() {
