@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	ag "mambatrain/autograd"
 	"mambatrain/mamba"
@@ -54,3 +55,41 @@ func TestProgressWithinStep(t *testing.T) {
 		t.Fatalf("error %v after %d steps, want a stop after 2", err, steps)
 	}
 }
+
+// The time of a long document is estimated from its first two segments, which take less than the average.
+func TestMeasureStep_segments(t *testing.T) {
+	ticks := 0
+	for _, c := range []struct {
+		tokens, rows int
+		took         time.Duration
+	}{
+		{14, 14, 7 * time.Second},         // 2 segments, measured in full
+		{70, 14, 7800 * time.Millisecond}, // 10 segments take 39 forward passes, of which 2 segments take 7
+	} {
+		ids := make([]int, c.tokens)
+		s := trainer.Default()
+		s.MaxSteps, s.SegmentTokens = 1, 7
+		p := ag.Zeros("p", 1)
+		if err := p.Train(); err != nil {
+			t.Fatal(err)
+		}
+		tr, err := trainer.New(s, trainer.Task{
+			Params: []*ag.Param{p}, Program: idle{}, Rows: 7, Observer: func(trainer.Event) {},
+			Train: fixed{{Batch: ag.Batch{Tokens: ids, Labels: ids, Starts: []int{0}}}},
+			Now:   func() time.Time { ticks++; return time.Unix(7*int64(ticks), 0) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, took, err := tr.MeasureStep(context.Background())
+		if err != nil || rows != c.rows || took.Round(time.Millisecond) != c.took {
+			t.Errorf("%d tokens: %d rows took %v, %v; want %d rows and %v", c.tokens, rows, took, err, c.rows, c.took)
+		}
+	}
+}
+
+// idle is a program that does nothing.
+type idle struct{}
+
+func (idle) Step(context.Context, ag.Step) (ag.Loss, error)  { return ag.Loss{}, nil }
+func (idle) Eval(context.Context, ag.Batch) (ag.Loss, error) { return ag.Loss{}, nil }
