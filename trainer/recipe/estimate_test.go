@@ -109,3 +109,26 @@ func TestMemory_addsUp(t *testing.T) {
 		}
 	}
 }
+
+// TestEstimate_states checks that a state is counted for each segment, including a short last one, if states are in memory.
+func TestEstimate_states(t *testing.T) {
+	sizes, err := mamba.LoadConfig("../../configs/quickstart/base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	activations := func(tokens int, store string) int64 {
+		c := Default()
+		c.MaxTokens, c.Train.SegmentTokens, c.Train.SegmentStore = tokens, 8, store
+		e, err := c.Estimate(sizes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Memory.Activations
+	}
+	state := activations(8, "memory") - activations(8, "disk")
+	for tokens, states := range map[int]int64{15: 2, 16: 2, 17: 3} {
+		if got := activations(tokens, "memory") - activations(tokens, "disk"); state == 0 || got != states*state {
+			t.Errorf("the states of %d tokens take %d bytes, want %d times %d", tokens, got, states, state)
+		}
+	}
+}

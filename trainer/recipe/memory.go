@@ -109,7 +109,7 @@ func (r *Run) estimate(rows, largest int) (Memory, error) {
 	g, loss := record(r.Model.Loss, r.graphOptions(rows), d, func(error) {})
 	m.Activations, err = g.Estimate(loss)
 	if c := r.Config.Train; c.SegmentTokens > 0 && c.SegmentStore == "memory" {
-		m.Activations += saturated(int64(largest/rows), g.StateBytes())
+		m.Activations += saturated(int64((largest-1)/rows+1), g.StateBytes()) // one after each segment
 	}
 	return m, err
 }
