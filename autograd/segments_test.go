@@ -32,6 +32,16 @@ func segmentedModels() map[string]segmented {
 		x := block(g, ag.Noise(lookup(g, p[0]), 5), p[2:], 0)
 		return ag.CrossEntropy(ag.RMSNorm(x, p[1], 1e-5), p[0], ag.LowRank{}, ag.LossOptions{Smoothing: 0.2})
 	}
+	dora := of(modelOptions{})
+	dora.shapes = append(dora.shapes, []int{2, 11}, []int{4, 2}, []int{4}, []int{2, 4}, []int{11, 2}, []int{11})
+	dora.build = func(g *ag.Graph, p []ag.Var) ag.Var {
+		q := p[len(p)-6:]
+		adapted := func(q []ag.Var) ag.LowRank {
+			return ag.LowRank{A: q[0], B: q[1], Magnitude: q[2], Scale: 1.5, Dropout: 0.25}
+		}
+		x := block(g, ag.Embedding(p[0], g.Tokens(), adapted(q)), p[2:], 0)
+		return ag.CrossEntropy(ag.RMSNorm(x, p[1], 1e-5), p[0], adapted(q[3:]), ag.LossOptions{})
+	}
 	var two segmented
 	two.build, two.shapes = model2(false)
 	return map[string]segmented{
@@ -39,6 +49,7 @@ func segmentedModels() map[string]segmented {
 		"dropout":      of(modelOptions{dropout: 0.5}),
 		"checkpointed": of(modelOptions{checkpoint: true, dropout: 0.5}),
 		"noise":        noisy,
+		"dora table":   dora,
 		"mamba2":       two,
 	}
 }
