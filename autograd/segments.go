@@ -73,15 +73,11 @@ func (b Batch) slice(lo, hi, width int) Batch {
 	if b.Embeds != nil {
 		s.Embeds = b.Embeds[lo*width : hi*width]
 	}
-	first := 0 // the document that contains row lo
-	for d, start := range b.Starts {
-		if start <= lo {
-			first = d
-		} else if start < hi {
-			s.Starts = append(s.Starts, start-lo)
-		}
+	next, _ := slices.BinarySearch(b.Starts, lo+1) // the first document that starts after row lo
+	first, last := next-1, next-1
+	for ; last+1 < len(b.Starts) && b.Starts[last+1] < hi; last++ {
+		s.Starts = append(s.Starts, b.Starts[last+1]-lo)
 	}
-	last := first + len(s.Starts) - 1
 	s.Continues = b.Starts[first] < lo || first == 0 && b.Continues
 	s.before, s.after = lo-b.Starts[first], b.end(last, rows)-hi
 	if first == 0 {
