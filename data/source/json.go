@@ -14,6 +14,7 @@ import (
 
 	"mambatrain/internal/fault"
 	"mambatrain/internal/ordered"
+	"mambatrain/internal/pyjson"
 )
 
 // jsonReader reads objects: the elements of an array, one per line, or one after another in any layout. Blocks contain
@@ -286,7 +287,7 @@ func withoutNonFinite(raw []byte) (out []byte) {
 
 // ParseJSON parses a value. Whole numbers become int64 or uint64, and objects keep the order of their keys.
 func ParseJSON(raw []byte) (any, error) {
-	if half := loneSurrogate(raw); half != "" {
+	if half := pyjson.LoneSurrogate(raw); half != "" {
 		return nil, fmt.Errorf("%s is half of a surrogate pair: the text is invalid", half)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -302,38 +303,6 @@ func ParseJSON(raw []byte) (any, error) {
 		return nil, err
 	}
 	return plainNumbers(v)
-}
-
-// loneSurrogate returns an unpaired surrogate escape such as \ud83d, or "" if there is none. The JSON package would
-// replace it with U+FFFD.
-func loneSurrogate(raw []byte) string {
-	for i := 0; i+6 <= len(raw); i++ {
-		if raw[i] != '\\' {
-			continue
-		}
-		r := escapedRune(raw[i:])
-		switch {
-		case r < 0xD800 || r > 0xDFFF:
-			i++ // also skips the second of two backslashes
-		case r <= 0xDBFF && escapedRune(raw[i+6:]) >= 0xDC00 && escapedRune(raw[i+6:]) <= 0xDFFF:
-			i += 11
-		default:
-			return string(raw[i : i+6])
-		}
-	}
-	return ""
-}
-
-// escapedRune returns the code of the escape \uXXXX at the start of b, or −1 if b does not start with one.
-func escapedRune(b []byte) rune {
-	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
-		return -1
-	}
-	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
-	if err != nil {
-		return -1
-	}
-	return rune(n)
 }
 
 func plainNumbers(v any) (any, error) {

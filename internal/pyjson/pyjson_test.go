@@ -74,3 +74,21 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+func TestLoneSurrogate(t *testing.T) {
+	for text, want := range map[string]string{
+		`"plain"`:           "",
+		`"\ud83d\ude00"`:    "",
+		`"\\ud83d"`:         "",
+		`"a\ud83d"`:         `\ud83d`,
+		`"\ud83d\n\ude00"`:  `\ud83d`,
+		`"\ude00\ud83d"`:    `\ude00`,
+		`"\u00e9\ud83dxyz"`: `\ud83d`,
+		`\`:                 "",
+		`"\ud83`:            "",
+	} {
+		if got := pyjson.LoneSurrogate([]byte(text)); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}

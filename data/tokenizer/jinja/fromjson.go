@@ -8,14 +8,14 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf16"
+
+	"mambatrain/internal/pyjson"
 )
 
 // FromJSON decodes JSON as Python's json.loads does: keys keep their order, and a number with a point or an exponent is
 // a float, any other an int.
 func FromJSON(data []byte) (Value, error) {
-	if hasLoneSurrogate(data) {
+	if pyjson.LoneSurrogate(data) != "" {
 		return nil, errors.New("jinja: half of a surrogate pair, which is not a character")
 	}
 	d := jsonReader{json.NewDecoder(bytes.NewReader(data))}
@@ -92,34 +92,4 @@ func number(s string) (Value, error) {
 		return integer(s), nil
 	}
 	return n, nil
-}
-
-// hasLoneSurrogate reports whether an escape sequence is an unpaired surrogate, which Go's decoder would replace.
-func hasLoneSurrogate(data []byte) bool {
-	for {
-		i := bytes.IndexByte(data, '\\')
-		if i < 0 || i+1 >= len(data) {
-			return false
-		}
-		data = data[i:]
-		first, n := escapedUnit(data)
-		if utf16.IsSurrogate(first) {
-			second, m := escapedUnit(data[n:])
-			if utf16.DecodeRune(first, second) == unicode.ReplacementChar {
-				return true
-			}
-			n += m
-		}
-		data = data[n:]
-	}
-}
-
-// escapedUnit returns the code of the \uXXXX at the start of data, and the length of the sequence.
-func escapedUnit(data []byte) (rune, int) {
-	if len(data) >= 6 && data[0] == '\\' && data[1] == 'u' {
-		if c, err := strconv.ParseUint(string(data[2:6]), 16, 32); err == nil {
-			return rune(c), 6
-		}
-	}
-	return 0, min(2, len(data))
 }
