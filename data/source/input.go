@@ -15,7 +15,6 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
 
 	"mambatrain/internal/format"
 	"mambatrain/internal/inputfile"
@@ -90,7 +89,7 @@ func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) 
 			content, t.close = d, d.Close
 		}
 	case begins("\x04\x22\x4D\x18"):
-		content = lz4.NewReader(in)
+		content = &lz4Frames{in: in}
 	case begins("\xFD7zXZ\x00"):
 		err = errors.New("is compressed with xz, which is not supported: unpack it")
 	case begins(zipMagic):

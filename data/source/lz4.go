@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -60,4 +61,40 @@ func (lz4Codec) NewReader(r io.Reader) io.ReadCloser   { return io.NopCloser(lz4
 func (lz4Codec) NewWriter(w io.Writer) io.WriteCloser  { return lz4.NewWriter(w) }
 func (lz4Codec) NewWriterLevel(w io.Writer, _ int) (io.WriteCloser, error) {
 	return lz4.NewWriter(w), nil
+}
+
+// lz4Frames reads consecutive frames as one stream. The package's reader stops after the first one, and takes the end
+// of a truncated file for the end of the frame.
+type lz4Frames struct {
+	in    *bufio.Reader
+	frame *lz4.Reader // nil between frames
+}
+
+func (r *lz4Frames) Read(p []byte) (int, error) {
+	for {
+		if r.frame == nil {
+			if _, err := r.in.Peek(1); err != nil {
+				return 0, err
+			}
+			r.frame = lz4.NewReader(unfinished{r.in})
+		}
+		n, err := r.frame.Read(p)
+		if err != io.EOF {
+			return n, err
+		}
+		if r.frame = nil; n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// unfinished is a reader whose end is unexpected.
+type unfinished struct{ io.Reader }
+
+func (r unfinished) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 
 	"mambatrain/internal/fault"
 	"mambatrain/internal/testfile"
@@ -58,6 +60,38 @@ func TestFormats(t *testing.T) {
 			z.Close()
 			checkTexts(t, texts(t, testfile.Write(t, name+".gz", zipped.String()), c), "one", "two\nlines", "drei — 漢字")
 		})
+	}
+}
+
+// Compressed files may be concatenated, as by cat, and a truncated one is an error.
+func TestFormats_concatenated(t *testing.T) {
+	parts := []string{"one\n", "", strings.Repeat("two ", 100) + "\n", strings.Repeat("three ", 50_000) + "\n"}
+	want := strings.Split(strings.TrimSuffix(strings.Join(parts, ""), "\n"), "\n")
+	for ending, newWriter := range map[string]func(io.Writer) io.WriteCloser{
+		".gz":  func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+		".lz4": func(w io.Writer) io.WriteCloser { return lz4.NewWriter(w) },
+		".zst": func(w io.Writer) io.WriteCloser {
+			z, err := zstd.NewWriter(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	} {
+		var packed bytes.Buffer
+		for _, part := range parts {
+			w := newWriter(&packed)
+			io.WriteString(w, part)
+			w.Close()
+		}
+		path := testfile.Write(t, "a.txt"+ending, packed.String())
+		checkTexts(t, texts(t, path, Config{Format: "text:line"}), want...)
+		for _, left := range []int{1, 4, 8, 9} {
+			path := testfile.Write(t, "a.txt"+ending, packed.String()[:packed.Len()-left])
+			if err := lastError(t, path); err == nil {
+				t.Errorf("%s without its last %d bytes: no error", ending, left)
+			}
+		}
 	}
 }
 
