@@ -1,6 +1,10 @@
 package recipe
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
+
 	"go.yaml.in/yaml/v3"
 
 	"mambatrain/data/source"
@@ -24,6 +28,19 @@ func (s Sources) MarshalYAML() (any, error) {
 		return forms[0], nil
 	}
 	return forms, nil
+}
+
+// weights lists the weights of the sources, or returns "" if all of them are 1.
+func (s Sources) weights() string {
+	list, weighted := make([]string, len(s)), false
+	for i, in := range s {
+		weight := cmp.Or(in.Weight, 1)
+		list[i], weighted = fmt.Sprint(weight), weighted || weight != 1
+	}
+	if !weighted {
+		return ""
+	}
+	return strings.Join(list, ", ")
 }
 
 type weightedInput struct {

@@ -116,6 +116,12 @@ func (r *Run) identity() map[string]string {
 		"precision":              r.precision(),
 		"gradient_checkpointing": fmt.Sprint(c.GradientCheckpointing),
 	}
+	if weights := c.Data.Train.weights(); weights != "" {
+		id["data.train.weight"] = weights
+	}
+	if c.Data.Packing {
+		id["data.max_length"] = fmt.Sprint(c.Data.MaxLength)
+	}
 	if r.FromScratch {
 		id["init"] = c.Init
 	}
