@@ -43,7 +43,7 @@ func FuzzTemplate(f *testing.F) {
 	for _, s := range []string{"{{.text}}", "{{join .list \", \"}}", "{{range .list}}{{.}}{{end}}", "{{with .x}}{{$.text}}{{end}}", "{{index .list 9}}", "{{printf \"%d\" .text}}"} {
 		f.Add(s)
 	}
-	b := &source.Block{Rows: 1, Columns: map[string]source.Column{"text": value{"a"}, "list": value{[]any{"b", int64(1)}}, "x": value{nil}}}
+	b := &source.Block{Rows: 1, Columns: map[string]source.Column{"text": value{"a"}, "list": value{[]any{"b", int64(1), nil}}, "x": value{nil}}}
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := parseTemplate("template", text)
 		if err != nil {

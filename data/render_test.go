@@ -32,6 +32,36 @@ func TestOpen_templates(t *testing.T) {
 	}
 }
 
+// Nulls within lists and objects print nothing, whole numbers are also floating-point numbers, and no mark of package
+// fmt or text/template becomes part of a text.
+func TestOpen_templateValues(t *testing.T) {
+	path := testfile.Write(t, "rows.jsonl", `{"q":"x","tags":["a",null],"meta":{"author":null},"s":4,"t":"a<b && c"}`)
+	for template, want := range map[string]string{
+		`{{.q}} {{.meta.author}}.`:     "x .",
+		`{{join .tags ", "}}.`:         "a, .",
+		`{{range .tags}}{{.}};{{end}}`: "a;;",
+		`{{.tags}}`:                    "[a ]",
+		`{{with $x := .meta}}{{$y := .author}}{{$y}}.{{end}}`:                ".",
+		`{{upper .meta.author}}{{print .meta.author}}{{html .meta.author}}.`: ".",
+		`{{range .meta.author}}some{{else}}none{{end}}`:                      "none",
+		`{{define "x"}}<{{.}}>{{end}}{{template "x" .meta.author}}`:          "<>",
+		`{{printf "%s%.1f %d %v %5.2f%%!" .meta.author .s .s .s .s}}`:        "4.0 4 4  4.00%!",
+		`{{json .meta}} {{json .t}}`:                                         `{"author":null} "a<b && c"`,
+	} {
+		o := Default()
+		o.Template = template
+		t.Run(template, func(t *testing.T) { checkTexts(t, texts(t, path, o), want) })
+	}
+	for _, template := range []string{`{{printf "%d" .q}}`, `{{printf "%s" .s}}`, `{{printf "%s%s" .q}}`, `{{upper .s}}`} {
+		o := Default()
+		o.Template = template
+		_, err := Open(t.Context(), []source.Input{{Path: path}}, tinyTokenizer(t), o)
+		if err == nil || !strings.Contains(err.Error(), "line 1: data.template") {
+			t.Errorf("%s: error %v", template, err)
+		}
+	}
+}
+
 func TestOpen_promptTemplates(t *testing.T) {
 	path := testfile.Write(t, "rows.jsonl", `{"q":"What is a river?","a":"A road."}`)
 	o := Default()

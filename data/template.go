@@ -9,39 +9,80 @@ import (
 	"text/template/parse"
 
 	"mambatrain/data/source"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/ordered"
 )
 
-// rowTemplate renders a row. Null values render as empty text.
+// rowTemplate renders a row. Null values, including those in lists and objects, render as empty text.
 type rowTemplate struct {
 	template *template.Template
 	fields   []string // columns it names
 	whole    bool     // it uses the row itself, so every column is needed
 }
 
-// templateFunctions are the functions that a row template may call in addition to those of text/template.
+// templateFunctions are the functions that a row template may call in addition to those of text/template, and those
+// that replace a function of text/template because it would print nulls as <nil> or <no value>.
 var templateFunctions = template.FuncMap{
-	"join":  joinValues,
-	"upper": strings.ToUpper,
-	"lower": strings.ToLower,
-	"trim":  strings.TrimSpace,
-	"json": func(v any) (string, error) {
-		raw, err := json.Marshal(v)
-		return string(raw), err
-	},
-	"default": func(fallback, v any) any {
-		if s, ok := v.(string); v == nil || ok && s == "" {
-			return fallback
+	"join":    joinValues,
+	"upper":   onText(strings.ToUpper),
+	"lower":   onText(strings.ToLower),
+	"trim":    onText(strings.TrimSpace),
+	"json":    formatJSON,
+	"default": defaultValue,
+
+	"print":    withoutNulls(fmt.Sprint),
+	"println":  withoutNulls(fmt.Sprintln),
+	"html":     withoutNulls(template.HTMLEscaper),
+	"js":       withoutNulls(template.JSEscaper),
+	"urlquery": withoutNulls(template.URLQueryEscaper),
+	"printf":   printFormat,
+}
+
+// nullsToText returns v with each null replaced by an empty text.
+func nullsToText(v any) any {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = nullsToText(v[i])
 		}
-		return v
-	},
+		return list
+	case map[string]any:
+		object := make(map[string]any, len(v))
+		for key := range v {
+			object[key] = nullsToText(v[key])
+		}
+		return object
+	}
+	return v
+}
+
+// withoutNulls returns f for arguments that may be or contain nulls.
+func withoutNulls(f func(...any) string) func(...any) string {
+	return func(args ...any) string {
+		for i, v := range args {
+			args[i] = nullsToText(v)
+		}
+		return f(args...)
+	}
+}
+
+// onText returns f for a text or null.
+func onText(f func(string) string) func(any) (string, error) {
+	return func(v any) (string, error) {
+		s, ok := nullsToText(v).(string)
+		if !ok {
+			return "", fmt.Errorf("want text, got %T", v)
+		}
+		return f(s), nil
+	}
 }
 
 // joinValues joins the values of a list with separator: {{join .tags ", "}}.
 func joinValues(list any, separator string) (string, error) {
-	switch list := list.(type) {
-	case nil:
-		return "", nil
+	switch list := nullsToText(list).(type) {
 	case string:
 		return list, nil
 	case []any:
@@ -54,7 +95,51 @@ func joinValues(list any, separator string) (string, error) {
 	return "", fmt.Errorf("join: want a list, got %T", list)
 }
 
-// parseTemplate parses text and collects the columns it reads.
+// formatJSON returns v as JSON, without the escapes that make it safe in HTML.
+func formatJSON(v any) (string, error) {
+	var out strings.Builder
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return strings.TrimSuffix(out.String(), "\n"), err
+}
+
+// defaultValue returns fallback if v is null or an empty text.
+func defaultValue(fallback, v any) any {
+	if v == nil || v == "" {
+		return fallback
+	}
+	return v
+}
+
+// whole is an integer that can also be formatted as a floating-point number, because JSON does not distinguish them.
+type whole int64
+
+func (n whole) Format(f fmt.State, verb rune) {
+	if strings.ContainsRune("eEfFgG", verb) {
+		fmt.Fprintf(f, fmt.FormatString(f, verb), float64(n))
+	} else {
+		fmt.Fprintf(f, fmt.FormatString(f, verb), int64(n))
+	}
+}
+
+// printFormat is printf with an error where fmt would insert a mark such as %!d(string=a).
+func printFormat(format string, args ...any) (string, error) {
+	for i, v := range args {
+		if n, ok := v.(int64); ok {
+			v = whole(n)
+		}
+		args[i] = nullsToText(v)
+	}
+	s := fmt.Sprintf(format, args...)
+	const mark = "%!"
+	if strings.Count(s, mark) > strings.Count(fmt.Sprint(args...), mark)+strings.Count(format, "%%!") {
+		return "", fmt.Errorf("the values do not fit the format %q: %s", format, fault.Shorten(s, 100))
+	}
+	return s, nil
+}
+
+// parseTemplate parses text, collects the columns it reads, and makes it print nulls as empty text.
 func parseTemplate(key, text string) (*rowTemplate, error) {
 	t, err := template.New(key).Option("missingkey=error").Funcs(templateFunctions).Parse(text)
 	if err != nil {
@@ -88,6 +173,9 @@ func (r *rowTemplate) walk(n parse.Node, dot dotMeaning) {
 		}
 	case *parse.ActionNode:
 		r.walk(n.Pipe, dot)
+		if len(n.Pipe.Decl) == 0 { // it prints its value
+			n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Args: []parse.Node{parse.NewIdentifier("print").SetPos(n.Pos)}})
+		}
 	case *parse.PipeNode:
 		if n != nil {
 			for _, c := range n.Cmds {
