@@ -260,6 +260,9 @@ func (p *pipeline) work(ctx context.Context, j job, s *scratch) (out outcome) {
 		out.tokens.Labels = nil
 	}
 	out.tokens = out.tokens.Clone()
+	if p.all && j.renderer.masks() && out.tokens.Labels == nil {
+		out.tokens.Labels = []int32{} // all rows are empty, but every table must have the column
+	}
 	return out
 }
 

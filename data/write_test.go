@@ -54,6 +54,37 @@ func TestWriteTokens(t *testing.T) {
 	}
 }
 
+// A block of empty rows has the column labels too.
+func TestWriteTokens_emptyLabels(t *testing.T) {
+	tok := tinyTokenizer(t)
+	full := testfile.Write(t, "full.jsonl", `{"q":"Who?","a":" Me."}`)
+	empty := testfile.Write(t, "empty.jsonl", `{"q":"Who?","a":null}`)
+	o := Default()
+	o.Prompt, o.Completion = "q", "a"
+	for _, name := range []string{"out.jsonl", "out.parquet"} {
+		for _, inputs := range [][]source.Input{{{Path: full}, {Path: empty}}, {{Path: empty}, {Path: full}}} {
+			output := filepath.Join(t.TempDir(), name)
+			if _, err := WriteTokens(t.Context(), inputs, tok, o, output); err != nil {
+				t.Fatal(err)
+			}
+			rows := 0
+			for row, err := range source.Rows(t.Context(), []source.Input{{Path: output}}, source.Config{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids, labels := row["input_ids"].([]any), row["labels"].([]any)
+				if wantEmpty := inputs[rows].Path == empty; len(labels) != len(ids) || wantEmpty != (len(ids) == 0) {
+					t.Errorf("%s: row %d: %d ids, %d labels", name, rows, len(ids), len(labels))
+				}
+				rows++
+			}
+			if rows != 2 {
+				t.Errorf("%s: %d rows, want 2", name, rows)
+			}
+		}
+	}
+}
+
 func TestWriteTokens_failure(t *testing.T) {
 	dir := t.TempDir()
 	rows := testfile.Write(t, "rows.jsonl", "{\"text\":\"fine\"}\n{\"text\":7}\n")
