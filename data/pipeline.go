@@ -309,9 +309,13 @@ func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	return nil
 }
 
-// split adds the parts of a document. With carry_state, each part continues from the state of the previous one, so none
-// may be dropped.
+// split adds the parts of a document. With carry_state, each part continues from the state of the previous one, so
+// either all of them are dropped or none.
 func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
+	if p.config.CarryState && len(d.labels) > 0 && label.Count(d.labels) == 0 {
+		out.stats.NoLabels++
+		return
+	}
 	part := uint8(0)
 	for lo := 0; lo < len(d.tokens); lo += p.config.MaxLength {
 		hi := min(lo+p.config.MaxLength, len(d.tokens))

@@ -162,6 +162,18 @@ func TestOpen_truncationSplit(t *testing.T) {
 	}
 }
 
+// A long document without counted labels is not trained on, even if its parts carry their state.
+func TestOpen_carryStateWithoutLabels(t *testing.T) {
+	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2,3,4,5],"labels":[-100,-100,-100,-100,-100]}
+{"input_ids":[1,2,3,4,5],"labels":[-100,-100,-100,-100,5]}
+`)
+	o := Default()
+	o.Truncation, o.MaxLength, o.CarryState = "split", 2, true
+	if s := open(t, path, nil, o).Stats(); s.Documents != 3 || s.NoLabels != 1 {
+		t.Errorf("%d documents, %d rows without labels, want 3 and 1", s.Documents, s.NoLabels)
+	}
+}
+
 func TestConfig_faults(t *testing.T) {
 	o := Config{Config: source.Config{Format: "xml", MaxTrainSamples: -2}, Truncation: "middle", MaxLength: -1, Prompt: "p", Template: "{{.x}}", Messages: "m", CarryState: true}
 	err := o.Validate()
