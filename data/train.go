@@ -16,6 +16,9 @@ func TrainTokenizer(ctx context.Context, inputs []source.Input, c Config, t toke
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	if c.Messages != "" {
+		return nil, errors.New("data.messages: a tokenizer cannot be trained on chats: set data.template instead")
+	}
 	trainer, err := tokenizer.NewTrainer(t)
 	if err != nil {
 		return nil, err

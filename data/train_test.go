@@ -54,6 +54,8 @@ func TestTrainTokenizer_faults(t *testing.T) {
 		want string
 	}{
 		{tokenizer.TrainConfig{VocabSize: 257}, path, "got 257"},
+		{tokenizer.TrainConfig{VocabSize: 300, SpecialTokens: []string{"<|end|>", "<|end|>"}}, path, `"<|end|>" is empty or appears twice`},
+		{tokenizer.TrainConfig{VocabSize: 300, SpecialTokens: []string{""}}, path, `"" is empty`},
 		{tokenizer.TrainConfig{VocabSize: 300}, testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2]}`), "token ids"},
 		{tokenizer.TrainConfig{VocabSize: 300}, testfile.Write(t, "none.txt", "\n"), "no text"},
 	} {
@@ -61,5 +63,11 @@ func TestTrainTokenizer_faults(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want one with %q", c.o, err, c.want)
 		}
+	}
+	chats := Default()
+	chats.Messages = "messages"
+	_, err := TrainTokenizer(t.Context(), []source.Input{{Path: path}}, chats, tokenizer.TrainConfig{VocabSize: 300}, t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "data.messages") || strings.Contains(err.Error(), "chat_template.jinja") {
+		t.Errorf("chats: error %v", err)
 	}
 }

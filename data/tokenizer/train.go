@@ -36,6 +36,11 @@ func NewTrainer(c TrainConfig) (*Trainer, error) {
 	if len(c.SpecialTokens) == 0 {
 		c.SpecialTokens = []string{"<|endoftext|>", "<|padding|>"}
 	}
+	for i, token := range c.SpecialTokens {
+		if token == "" || slices.Contains(c.SpecialTokens[:i], token) {
+			return nil, fmt.Errorf("tokenizer: special token %q is empty or appears twice", token)
+		}
+	}
 	least := len(c.SpecialTokens) + 256
 	if c.VocabSize < least || c.VocabSize > maxTokenID {
 		return nil, fmt.Errorf("tokenizer: vocabulary size must be between %[2]d (special tokens and bytes) and %[3]d, got %[1]d", c.VocabSize, least, maxTokenID)
