@@ -1,6 +1,7 @@
 package data
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"sync"
@@ -104,10 +105,11 @@ func newBins(d *Dataset, size int, seed uint64) *bins {
 
 // batchRows returns the maximum number of rows in a packed micro-batch, given the length of the longest document.
 func (d *Dataset) batchRows(size, longest int) int {
+	rows := longest
 	if d.config.MaxLength > 0 {
-		return size * max(d.config.MaxLength, longest)
+		rows = max(d.config.MaxLength, longest)
 	}
-	return size * longest
+	return min(rows, math.MaxInt/size) * size
 }
 
 // gatherBins makes the documents of each bin contiguous, in their original order.
@@ -134,6 +136,13 @@ func gatherBins(documents, bin []int32, e entries) *bins {
 // packBestFit returns the bin of each document. It takes the longest documents first and puts each into the fullest bin
 // that has room, or into a new one. capacity is the number of rows in a bin, at least the length of any document.
 func packBestFit(documents []int32, length func(int32) int, capacity int) []int32 {
+	total := 0
+	for _, k := range documents {
+		total += length(k)
+	}
+	if total <= capacity { // one bin; its table of rooms could exceed any memory
+		return make([]int32, len(documents))
+	}
 	byLength := make([]int32, len(documents))
 	for i := range byLength {
 		byLength[i] = int32(i)

@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,12 @@ func TestLoader_packing(t *testing.T) {
 	least := (d.Stats().Tokens + 127) / 128
 	if l.Total() > least+1 {
 		t.Errorf("%d batches, %d would suffice for all tokens", l.Total(), least)
+	}
+	for _, limit := range []int{1 << 40, math.MaxInt} { // no limit in practice
+		d.config.MaxLength = limit
+		if r, err := d.Report(2, 1); err != nil || r.Batches != 1 || r.BudgetRows <= 0 {
+			t.Errorf("max_length %d: %+v, %v, want one micro-batch", limit, r, err)
+		}
 	}
 }
 
