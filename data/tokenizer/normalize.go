@@ -1,6 +1,8 @@
 package tokenizer
 
 import (
+	"cmp"
+	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -214,18 +216,23 @@ func decompose(s string) []nfcRune {
 		}
 		change := 0
 		for _, p := range parts {
-			c := nfcRune{p, combiningClass(p), change}
+			chars = append(chars, nfcRune{p, combiningClass(p), change})
 			change = 1
-			i := len(chars)
-			for c.class > 0 && i > 0 && chars[i-1].class > c.class {
-				i--
-			}
-			chars = append(chars, c)
-			copy(chars[i+1:], chars[i:])
-			chars[i] = c
 		}
 	}
+	sortMarks(chars)
 	return chars
+}
+
+// sortMarks sorts each run of marks by class, keeping the order of equals. A run can be as long as the text.
+func sortMarks(chars []nfcRune) {
+	start := 0
+	for end := range len(chars) + 1 {
+		if end == len(chars) || chars[end].class == 0 {
+			slices.SortStableFunc(chars[start:end], func(a, b nfcRune) int { return cmp.Compare(a.class, b.class) })
+			start = end + 1
+		}
+	}
 }
 
 // composePairs combines each mark with the last starter unless something between them blocks it.

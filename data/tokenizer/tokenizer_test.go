@@ -135,6 +135,18 @@ func trimSpans(t *Tokenizer, ids []int32, spans []Span) {
 	}
 }
 
+// A long run of marks in the wrong order, which took hours when each mark was inserted into the run.
+func TestNormalizeNFC_longRuns(t *testing.T) {
+	const n = 300_000
+	above, below := strings.Repeat("\u0301", n), strings.Repeat("\u0316", n) // classes 230 and 220
+	want := "\u00e1" + below + above[len("\u0301"):]
+	for _, text := range []string{"a" + above + below, "a" + below + above} {
+		if got := normalizeNFC(text, true).text; got != want {
+			t.Errorf("%q… becomes %q…", text[:20], got[:min(len(got), 20)])
+		}
+	}
+}
+
 func BenchmarkEncode(b *testing.B) {
 	tok := loadTokenizer(b, testfile.Shared(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
 	text := string(testfile.Read(b, testfile.Shared(b, "tinyshakespeare/input.txt")))
