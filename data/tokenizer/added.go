@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"fmt"
 	"unicode"
 	"unicode/utf8"
 )
@@ -35,6 +36,30 @@ func (t *Tokenizer) AddedTokens() []AddedToken {
 // addedTokens matches tokens in the raw text, and in each part of it after normalization.
 type addedTokens struct {
 	raw, normalized matcher
+}
+
+// checkAdded rejects ids that differ from those that the reference gives the tokens of a tokenizer.json. It ignores the
+// ids in the file, and each id is a row of the model.
+func (t *Tokenizer) checkAdded(tokens []addedToken) error {
+	next := int32(t.vocab.own)
+	made := map[string]int32{}
+	for _, a := range tokens {
+		if a.Content == "" {
+			continue
+		}
+		id, ok := made[a.Content]
+		if !ok {
+			id, ok = t.vocab.id(a.Content)
+		}
+		if !ok {
+			id = next
+		}
+		if a.ID != id {
+			return fmt.Errorf("added_tokens: %q has id %d, but the tokenizers library gives it id %d: add the token to model.vocab", a.Content, a.ID, id)
+		}
+		made[a.Content], next = id, max(next, id+1)
+	}
+	return nil
 }
 
 // addTokens adds tokens with known ids. A duplicate replaces the earlier token, but a special token remains special.

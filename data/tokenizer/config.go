@@ -362,10 +362,10 @@ func (t *Tokenizer) addConfigured(tokens []addedToken) error {
 		made[a.Content] = next
 		next++
 		if named >= 0 && named != a.ID {
-			return fmt.Errorf("added token %q has id %d, but the next free id in tokenizer.json is %d: add the token to tokenizer.json", a.Content, named, a.ID)
+			return fmt.Errorf("added token %q has id %d, but the next free id in tokenizer.json is %d: add the token to model.vocab in tokenizer.json", a.Content, named, a.ID)
 		}
 		if token := t.Token(int(a.ID)); token != "" {
-			return fmt.Errorf("added token %q would get id %d, which belongs to %q: add the token to tokenizer.json", a.Content, a.ID, token)
+			return fmt.Errorf("added token %q would get id %d, which belongs to %q: add the token to model.vocab in tokenizer.json", a.Content, a.ID, token)
 		}
 	}
 	if len(tokens) > 0 {

@@ -110,6 +110,9 @@ func (t *Tokenizer) read(raw []byte) error {
 	if t.merges, err = parseMerges(m.Merges, t.vocab); err != nil {
 		return err
 	}
+	if err := t.checkAdded(f.Added); err != nil {
+		return err
+	}
 	t.addTokens(f.Added)
 	return t.setPostProcessor(f.PostProcessor)
 }

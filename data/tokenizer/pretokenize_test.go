@@ -110,6 +110,8 @@ func TestParse_unknownFeatures(t *testing.T) {
 		{`"ab":2`, `"ab":-2`, "-2"},
 		{`"ab":2`, `"ab":1`, `"ab" and "b" have the same id, 1`},
 		{`"ab":2`, `"ab":99999999`, "99999999"},
+		{`"added_tokens":[]`, `"added_tokens":[{"id":4,"content":"<x>"}]`, `"<x>" has id 4, but the tokenizers library gives it id 3`},
+		{`"added_tokens":[]`, `"added_tokens":[{"id":0,"content":"b"}]`, `"b" has id 0, but the tokenizers library gives it id 1`},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
 		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
