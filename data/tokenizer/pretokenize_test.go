@@ -102,6 +102,10 @@ func TestParse_unknownFeatures(t *testing.T) {
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"[[:alpha:]]+"},"behavior":"Isolated"},` + byteLevel, "a set within a set"},
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"[a-z&&[^b]]"},"behavior":"Isolated"},` + byteLevel, "an intersection"},
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"(?m)."},"behavior":"Isolated"},` + byteLevel, "flags other than i"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"a{,3}"},"behavior":"Isolated"},` + byteLevel, "the repetition {,3}"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"\\p{N}{1,3}+"},"behavior":"Isolated"},` + byteLevel, "the repetition {1,3}+"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"a{2}?"},"behavior":"Isolated"},` + byteLevel, "the repetition {2}?"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"[\\W]"},"behavior":"Isolated"},` + byteLevel, `\W in a set`},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":null`, "decoder"},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "WordPiece"},
 		{`"post_processor":null`, `"post_processor":{"type":"BertProcessing"}`, "BertProcessing"},
@@ -187,6 +191,13 @@ func TestPatternSplitter_oniguruma(t *testing.T) {
 		{`\s`, "\u00a0x\u0085", []string{"\u00a0", "x", "\u0085"}},
 		{`(?i)k`, "kK\u212a", []string{"k", "K", "\u212a"}},
 		{`(?i:[]k])`, "]K", []string{"]", "K"}},
+		{`\w+`, "हिन्दी, a_1", []string{"हिन्दी", ", ", "a_1"}},
+		{`[\w-]+`, "हिन्दी-x.", []string{"हिन्दी-x", "."}},
+		{`\W`, "हिन्दी.", []string{"हिन्दी", "."}},
+		{`.\b`, "हिन्दी.", []string{"हिन्द", "ी", "."}},
+		{`.\B`, "ab.", []string{"a", "b", "."}},
+		{`\d{1,3}(?=(\d{3})*\b)`, "1234567", []string{"1", "234", "567"}},
+		{`\x{61}+\p{N}{2}`, "aa123", []string{"aa12", "3"}},
 	} {
 		s, err := newPatternSplitter(c.pattern, "Isolated", keepMatches)
 		if err != nil {
