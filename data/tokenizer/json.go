@@ -294,6 +294,9 @@ func (t *Tokenizer) setPostProcessor(c *component) error {
 }
 
 func (t *Tokenizer) setTemplate(c *component) error {
+	if len(t.before)+len(t.after) > 0 {
+		return errors.New("post_processor: a second TemplateProcessing is not supported")
+	}
 	ids := &t.before
 	for _, piece := range c.Single {
 		if piece.Sequence != nil {
@@ -306,6 +309,11 @@ func (t *Tokenizer) setTemplate(c *component) error {
 		token, ok := c.SpecialTokens[piece.SpecialToken.ID]
 		if !ok {
 			return fmt.Errorf("post_processor: special token %q has no ids", piece.SpecialToken.ID)
+		}
+		for _, id := range token.IDs {
+			if id < 0 || id > maxTokenID {
+				return fmt.Errorf("post_processor: special token %q: id %d is not between 0 and %d", piece.SpecialToken.ID, id, maxTokenID)
+			}
 		}
 		*ids = append(*ids, token.IDs...)
 	}

@@ -75,6 +75,7 @@ const tinyJSON = `{"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"
 
 func TestParse_unknownFeatures(t *testing.T) {
 	byteLevel, metaspace := `{"type":"ByteLevel","add_prefix_space":false}`, `{"type":"Metaspace","replacement":"_"}`
+	const template = `{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a"}},{"Sequence":{"id":"A"}}],"special_tokens":{"a":{"ids":[%d]}}}`
 	good := fmt.Sprintf(tinyJSON, byteLevel)
 	if _, err := parse([]byte(good)); err != nil {
 		t.Fatal(err)
@@ -109,6 +110,8 @@ func TestParse_unknownFeatures(t *testing.T) {
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":null`, "decoder"},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "WordPiece"},
 		{`"post_processor":null`, `"post_processor":{"type":"BertProcessing"}`, "BertProcessing"},
+		{`"post_processor":null`, `"post_processor":` + fmt.Sprintf(template, -1), "id -1"},
+		{`"post_processor":null`, `"post_processor":{"type":"Sequence","processors":[` + fmt.Sprintf(template, 0) + "," + fmt.Sprintf(template, 1) + `]}`, "a second TemplateProcessing"},
 		{`"a b"`, `"a c"`, "vocabulary"},
 		{`"a b"`, `"a"`, "merge"},
 		{`"ab":2`, `"ab":-2`, "-2"},
@@ -120,6 +123,20 @@ func TestParse_unknownFeatures(t *testing.T) {
 		text := strings.Replace(good, c.old, c.new, 1)
 		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.new, err, c.want)
+		}
+	}
+}
+
+// With ignore_merges, a word is looked up as it is spelled in the byte alphabet.
+func TestEncode_ignoreMergesAlphabet(t *testing.T) {
+	for range 10 { // in any order of the map
+		tok, err := parse([]byte(`{"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":{"type":"ByteLevel"},
+"model":{"type":"BPE","vocab":{"æĹ¥":1,"日":0},"merges":[],"ignore_merges":true}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids := tok.Encode("日"); !slices.Equal(ids, []int{1}) {
+			t.Fatalf("ids %v, want 1", ids)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // vocabulary relates ids, tokens as spelled in tokenizer.json, and the bytes that they represent.
@@ -75,7 +76,7 @@ func newVocabulary(m *bpeModel, added []addedToken, bytesOf func(token string) [
 			return vocabulary{}, fmt.Errorf("model: %q and %q have the same id, %d", first, second, id)
 		}
 		v.ids[token], v.tokens[id], v.bytes[id] = id, token, bytesOf(token)
-		if v.whole != nil {
+		if v.whole != nil && !strings.ContainsFunc(token, outsideAlphabet) { // words are looked up in the alphabet
 			v.whole[string(tokenBytes(token))] = id
 		}
 	}
@@ -107,16 +108,20 @@ func byteAlphabet() (forth [256]rune, back map[rune]byte) {
 	return forth, back
 }
 
+func outsideAlphabet(r rune) bool {
+	_, ok := runeByte[r]
+	return !ok
+}
+
 // tokenBytes undoes the byte alphabet. A token with a character outside it represents itself, such as the runs of
 // spaces among GPT-NeoX's added tokens.
 func tokenBytes(token string) []byte {
+	if strings.ContainsFunc(token, outsideAlphabet) {
+		return []byte(token)
+	}
 	out := make([]byte, 0, len(token))
 	for _, r := range token {
-		b, ok := runeByte[r]
-		if !ok {
-			return []byte(token)
-		}
-		out = append(out, b)
+		out = append(out, runeByte[r])
 	}
 	return out
 }
