@@ -120,3 +120,20 @@ func TestInts_float(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// A column that first appears after the beginning of a file is part of the rows.
+func TestRows_lateColumn(t *testing.T) {
+	path := testfile.Write(t, "a.jsonl", strings.Repeat("{\"text\":\"a\"}\n", 5000)+`{"text":"a","late":"b"}`)
+	for limit, want := range map[int]any{0: "b", 5001: "b", 5000: nil} {
+		var last map[string]any
+		for row, err := range Rows(t.Context(), []Input{{Path: path}}, Config{MaxTrainSamples: limit}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = row
+		}
+		if last["late"] != want {
+			t.Errorf("of %d rows, the last is %v, want late: %v", limit, last, want)
+		}
+	}
+}

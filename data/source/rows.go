@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 
 	"mambatrain/internal/ordered"
@@ -22,7 +23,7 @@ func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]an
 		left := c.MaxTrainSamples
 		for _, in := range sets {
 			for _, f := range in.Files {
-				for row, err := range f.rows(ctx) {
+				for row, err := range f.rows(ctx, max(0, left)) {
 					if !yield(row, err) || err != nil {
 						return
 					}
@@ -35,8 +36,8 @@ func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]an
 	}
 }
 
-// rows iterates over the rows of a file.
-func (f *File) rows(ctx context.Context) iter.Seq2[map[string]any, error] {
+// rows iterates over the rows of a file. Only the first limit rows are searched for columns, or all of them if limit is 0.
+func (f *File) rows(ctx context.Context, limit int) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
 		r, err := f.Open(ctx)
 		if err != nil {
@@ -44,7 +45,12 @@ func (f *File) rows(ctx context.Context) iter.Seq2[map[string]any, error] {
 			return
 		}
 		defer r.Close()
-		r.Project(r.Columns())
+		late, err := r.Late(ctx, nil, limit)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		r.Project(slices.Concat(r.Columns(), late))
 		for {
 			b, err := r.Next(ctx)
 			if err == io.EOF {
