@@ -86,6 +86,17 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// The same bytes are other rows in a .csv file than in a .tsv file.
+func TestCache_delimiter(t *testing.T) {
+	const content = "text\none\ttwo\n" // in a .tsv file, the row has too many fields
+	o := Default()
+	o.Cache = t.TempDir()
+	open(t, testfile.Write(t, "a.csv", content), tinyTokenizer(t), o)
+	if _, err := Open(t.Context(), []source.Input{{Path: testfile.Write(t, "a.tsv", content)}}, tinyTokenizer(t), o); err == nil {
+		t.Error("the .tsv file was read from the cache of the .csv file")
+	}
+}
+
 func TestCache_concurrent(t *testing.T) {
 	o, tok, path := promptConfig(), tinyTokenizer(t), promptRowsFile(t)
 	want := open(t, path, tok, o)

@@ -300,14 +300,11 @@ func (s *csvScanner) delimits(c byte) bool {
 	return true
 }
 
-// delimiter returns the field separator: the one configured, a tab for .tsv, otherwise a comma. If the header has no
-// comma and another separator splits all of the first lines into the same number of fields, that one is used.
+// delimiter returns the field separator: the one configured, otherwise a comma. If the header has no comma and another
+// separator splits all of the first lines into the same number of fields, that one is used.
 func (f *File) delimiter(in *bufio.Reader) (string, error) {
 	if f.Delimiter != "" {
 		return f.Delimiter, nil
-	}
-	if endingOf(f.Path) == ".tsv" {
-		return "\t", nil
 	}
 	head, err := in.Peek(bufferBytes)
 	if err != nil && err != io.EOF && len(head) == 0 {

@@ -153,7 +153,9 @@ func (c *Config) file(path string, s selection) (*File, error) {
 	if f.Encoding = canonicalEncoding(encoding); f.Encoding == "" {
 		return nil, fmt.Errorf("data: %s: unknown encoding %q: set data.encoding to one of %s", path, encoding, strings.Join(encodings, ", "))
 	}
-	f.Delimiter = unescapeTab(cmp.Or(c.CSVDelimiter, s.delimiter))
+	if f.Delimiter = unescapeTab(cmp.Or(c.CSVDelimiter, s.delimiter)); f.Delimiter == "" && endingOf(path) == ".tsv" {
+		f.Delimiter = "\t"
+	}
 	return f, nil
 }
 
