@@ -8,7 +8,7 @@ import (
 )
 
 // entries are the documents of an epoch. Each source is repeated as often as its weight specifies; a fractional part
-// selects a share of its documents, different in each epoch.
+// selects a share of its documents, different in each epoch unless they are packed.
 type entries struct {
 	data   *Dataset
 	counts []int // per source

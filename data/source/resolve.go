@@ -22,8 +22,10 @@ import (
 
 // Input is one source: a file, a glob, a directory, or the id of a Hugging Face dataset (id, id:split, id:config:split).
 type Input struct {
-	Path   string
-	Weight float64 // how often an epoch uses each row; 0 means 1. With 2.5, each epoch uses another half of the documents a third time
+	Path string
+	// Weight is how often an epoch uses each row; 0 means 1. With 2.5, each epoch uses another half of the documents a
+	// third time, or the same half if they are packed or carry their state.
+	Weight float64
 }
 
 // Config specifies how inputs are found and read.
