@@ -127,7 +127,12 @@ func (r *Result) Spans() ([][2]int, error) {
 // Render runs the template with the given variables and does not modify their values. Errors contain the template's
 // name and the line, except those of ctx.
 func (t *Template) Render(ctx context.Context, variables map[string]Value) (*Result, error) {
-	r := &run{limits: limits{ctx: ctx}, template: t, variables: variables}
+	return t.render(limits{ctx: ctx}, variables)
+}
+
+// render is Render after l has been used.
+func (t *Template) render(l limits, variables map[string]Value) (*Result, error) {
+	r := &run{limits: l, template: t, variables: variables}
 	r.out = &output{limits: &r.limits}
 	f, err := r.newFrame(nil, t.size)
 	if err == nil {
@@ -139,8 +144,8 @@ func (t *Template) Render(ctx context.Context, variables map[string]Value) (*Res
 	if err == nil {
 		return &Result{Text: r.out.String(), Missing: r.missing, marks: r.marks, name: t.name}, nil
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	if l.ctx.Err() != nil {
+		return nil, l.ctx.Err()
 	}
 	return nil, &Error{t.name, r.line, oneLine(err.Error())}
 }
