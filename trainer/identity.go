@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	ag "mambatrain/autograd"
 	"mambatrain/trainer/checkpoint"
@@ -18,7 +19,7 @@ var mayChange = []string{
 }
 
 // addedLater lists the settings that earlier versions did not record. In their checkpoints, these count as unchanged.
-var addedLater = []string{"base", frozenKey, evalDataKey}
+var addedLater = []string{"base", "data.max_length", "data.train.weight", frozenKey, evalDataKey}
 
 // Keys of settings that a configuration does not contain.
 const (
@@ -26,12 +27,20 @@ const (
 	evalDataKey = "data.eval"
 )
 
+// layersKey is the key of a list that earlier versions recorded in the order of the configuration. It is now sorted.
+const layersKey = "lora.layers_to_transform"
+
 // changes compares the settings of an earlier session of the run with the current ones.
 func (t *Trainer) changes(was map[string]string) []checkpoint.Change {
 	return slices.DeleteFunc(checkpoint.Changes(was, t.progress.Settings), func(c checkpoint.Change) bool {
 		_, recorded := was[c.Key]
-		return !recorded && slices.Contains(addedLater, c.Key)
+		return !recorded && slices.Contains(addedLater, c.Key) || c.Key == layersKey && slices.Equal(elements(c.Was), elements(c.Is))
 	})
+}
+
+// elements returns the elements of a list such as [1 0], sorted.
+func elements(list string) []string {
+	return slices.Sorted(strings.FieldsSeq(strings.Trim(list, "[]")))
 }
 
 // identity returns all settings that affect the numbers of a run, as text, by configuration key.

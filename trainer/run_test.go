@@ -315,8 +315,8 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	}
 }
 
-// A run does not continue with other frozen weights, or with another set that decides which weights are the best. Earlier
-// versions did not record these.
+// A run does not continue with other frozen weights, with data in another order, or with another set that decides which
+// weights are the best. Earlier versions did not record these, and recorded lists of layers in any order.
 func TestChangedInputsAreRefused(t *testing.T) {
 	for _, c := range []struct{ key, was, is, want string }{
 		{"base", "x", "x", ""},
@@ -325,6 +325,12 @@ func TestChangedInputsAreRefused(t *testing.T) {
 		{"data.eval", "x", "x", ""},
 		{"data.eval", "x", "y", "data.eval: was x, is now y"},
 		{"data.eval", "", "y", ""},
+		{"data.max_length", "", "128", ""},
+		{"data.max_length", "128", "256", "data.max_length: was 128, is now 256"},
+		{"data.train.weight", "", "2", ""},
+		{"data.train.weight", "1", "2", "data.train.weight: was 1, is now 2"},
+		{"lora.layers_to_transform", "[1 0]", "[0 1]", ""},
+		{"lora.layers_to_transform", "[1 0]", "[0 2]", "lora.layers_to_transform: was [1 0], is now [0 2]"},
 		{"frozen weights", "x", "y", "frozen weights: was "},
 	} {
 		with := func(value string) *run {

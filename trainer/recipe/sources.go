@@ -30,7 +30,7 @@ func (s Sources) MarshalYAML() (any, error) {
 	return forms, nil
 }
 
-// weights lists the weights of the sources, or returns "" if all of them are 1.
+// weights lists the weights of the sources, or returns "1" if all of them are 1, however many sources name the data.
 func (s Sources) weights() string {
 	list, weighted := make([]string, len(s)), false
 	for i, in := range s {
@@ -38,7 +38,7 @@ func (s Sources) weights() string {
 		list[i], weighted = fmt.Sprint(weight), weighted || weight != 1
 	}
 	if !weighted {
-		return ""
+		return "1"
 	}
 	return strings.Join(list, ", ")
 }

@@ -113,11 +113,9 @@ func (r *Run) identity() map[string]string {
 		"data.shuffle":           fmt.Sprint(c.Data.Shuffle),
 		"data.packing":           fmt.Sprint(c.Data.Packing),
 		"data.carry_state":       fmt.Sprint(c.Data.CarryState),
+		"data.train.weight":      c.Data.Train.weights(),
 		"precision":              r.precision(),
 		"gradient_checkpointing": fmt.Sprint(c.GradientCheckpointing),
-	}
-	if weights := c.Data.Train.weights(); weights != "" {
-		id["data.train.weight"] = weights
 	}
 	if c.Data.Packing {
 		id["data.max_length"] = fmt.Sprint(c.Data.MaxLength)
