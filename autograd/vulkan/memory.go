@@ -242,7 +242,11 @@ func (d *Device) release(list []*block) {
 		return
 	}
 	for _, b := range list {
-		if b.arrays--; b.arrays > 0 || b == d.small {
+		if b.arrays--; b.arrays > 0 {
+			continue
+		}
+		if b == d.small {
+			b.taken = 0
 			continue
 		}
 		i, _ := slices.BinarySearchFunc(d.blocks, b.host, byHost)

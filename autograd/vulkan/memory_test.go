@@ -66,6 +66,35 @@ func TestMake_afterFree(t *testing.T) {
 	})
 }
 
+// TestMake_small checks that small arrays, of which there may be any number one after another, do not use more and more
+// memory, and that reused memory is zero again.
+func TestMake_small(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *Device) {
+		d.Free(made(t, d, 1))
+		if err := d.Run(); err != nil {
+			t.Fatal(err)
+		}
+		used := d.used
+		for range 3 * smallShare {
+			x, err := d.Make(blockSize / smallShare)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := download(t, d, x[:1]); got[0] != 0 {
+				t.Errorf("new memory contains %v", got)
+			}
+			d.Fill(kernel.Dense(x, 1, len(x)), 7)
+			d.Free(x)
+			if err := d.Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d.used != used {
+			t.Errorf("%d bytes in use, want %d", d.used, used)
+		}
+	})
+}
+
 func TestMake_tooLarge(t *testing.T) {
 	d := device(t, true)
 	_, err := d.Make(1 << 44)
