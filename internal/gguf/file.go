@@ -302,8 +302,12 @@ func (r *reader) value(name string, kind uint32) any {
 		return r.scalar(name, kind)
 	}
 	of, n := r.uint32(), r.uint64()
-	if limit := min(uint64(r.left), maxArray); r.err == nil && n > limit {
-		r.fail("key %s: has %d elements, want at most %d", name, n, limit)
+	switch {
+	case r.err != nil:
+	case n > uint64(r.left):
+		r.fail("key %s: has %d elements, but only %d bytes are left: the file is damaged or truncated", name, n, r.left)
+	case n > maxArray:
+		r.fail("key %s: has %d elements, want at most %d", name, n, maxArray)
 	}
 	switch of {
 	case 0, 2, 4, 10:

@@ -142,7 +142,8 @@ func TestOpen_damaged(t *testing.T) {
 	u64 := func(at int, v uint64) func(b []byte) {
 		return func(b []byte) { binary.LittleEndian.PutUint64(b[at:], v) }
 	}
-	dims := bytes.LastIndex(whole, []byte("b")) + 1 // of tensor b: number of dimensions, one dimension, type, offset
+	dims := bytes.LastIndex(whole, []byte("b")) + 1          // of tensor b: number of dimensions, one dimension, type, offset
+	count := bytes.Index(whole, []byte("texts")) + 5 + 4 + 4 // of texts, after the types of the value and its elements
 	for want, b := range map[string][]byte{
 		"does not start with GGUF":             edit(func(b []byte) { b[0] = 'X' }),
 		"has version 9":                        edit(func(b []byte) { b[4] = 9 }),
@@ -156,10 +157,12 @@ func TestOpen_damaged(t *testing.T) {
 		"starts at byte 1, which is not a mul": edit(u64(dims+16, 1)),
 		"has 1048576 tensors, want at most":    edit(u64(8, 1<<20)),
 		"tensor a: appears twice":              edit(func(b []byte) { b[dims-1] = 'a' }),
-		"the header needs 536870912 bytes":     edit(u64(24, 1<<29)), // in a sparse file
+		"the header needs 536870912 bytes":     edit(u64(24, 1<<29)),    // in a sparse file
+		"has 33554432 elements, want at most":  edit(u64(count, 1<<25)), // in a sparse file
+		"texts: has 2 elements, but only 1 by": whole[:count+8+1],
 	} {
 		path := write(t, "x.gguf", b)
-		if strings.Contains(want, "536870912") {
+		if strings.Contains(want, "536870912") || strings.Contains(want, "33554432") {
 			if err := os.Truncate(path, 1<<30); err != nil {
 				t.Fatal(err)
 			}
