@@ -151,6 +151,7 @@ func TestAdapterConfigKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.Config.LayersToTransform = lora.Layers{} // as read from a configuration
 	dir := t.TempDir()
 	if err := a.Save(dir, lora.SaveOptions{BaseModel: "state-spaces/mamba-130m-hf"}); err != nil {
 		t.Fatal(err)

@@ -179,6 +179,9 @@ func (a *Adapter) peftConfig(o SaveOptions) peftConfig {
 	if len(p.ModulesToSave) == 0 {
 		p.ModulesToSave = nil
 	}
+	if len(p.Layers) == 0 {
+		p.Layers = nil // PEFT rejects an empty list next to a regular expression in target_modules
+	}
 	a.restate(&p)
 	return p
 }
