@@ -2,12 +2,25 @@ package main
 
 import (
 	"runtime/debug"
+	"sync"
 )
 
-// gcPercent is the garbage, as a percentage of live memory, at which a collection starts. Nearly all of a model's memory
-// stays in use for the whole run, so frequent collections cost little, whereas the default of 100 would let the heap double
-// while weights are read and packed.
-const gcPercent = 10
+const (
+	// gcPercent is the garbage, as a percentage of live memory, at which a collection starts. Nearly all of a model's
+	// memory stays in use for the whole run, so frequent collections cost little, whereas the default of 100 would let the
+	// heap double while weights are read and packed.
+	gcPercent = 10
+
+	// gcSlack is the garbage in bytes that starts no collection. With a percentage alone, a model of a few megabytes would
+	// be collected dozens of times in a second.
+	gcSlack = 16 << 20
+)
+
+// ballast counts as live memory, of which gcSlack is gcPercent. It is never touched, so it takes only address space.
+var ballast []byte
 
 // collectEarly makes the garbage collector run early.
-func collectEarly() { debug.SetGCPercent(gcPercent) }
+var collectEarly = sync.OnceFunc(func() {
+	debug.SetGCPercent(gcPercent)
+	ballast = make([]byte, gcSlack*100/gcPercent)
+})
