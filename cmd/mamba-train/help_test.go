@@ -31,6 +31,7 @@ func TestHelpExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs every command")
 	}
+	t.Parallel()
 	var script strings.Builder
 	script.WriteString("env MAMBA_TRAIN_TRAIN_MAX_STEPS=2\nenv MAMBA_TRAIN_TRAIN_SAVE_STEPS=1\nenv MAMBA_TRAIN_TRAIN_LOGGING_STEPS=1\n")
 	for _, name := range []string{"a", "b"} {

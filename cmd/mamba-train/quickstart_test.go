@@ -19,25 +19,26 @@ func TestQuickstart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains for several seconds")
 	}
-	t.Chdir("../..")
+	t.Parallel()
+	const root = "../.."
 	dir := filepath.Join(t.TempDir(), "run")
-	mambaTrain(t, "train", "--quiet", "-c", "configs/quickstart.yaml", "--set", "output_dir="+dir)
+	mambaTrainIn(t, root, "train", "--quiet", "-c", "configs/quickstart.yaml", "--set", "output_dir="+dir)
 	rows := lossRows(t, dir)
 	if first, last := rows[0]["loss"], rows[len(rows)-1]["loss"]; !(last < 0.9*first) {
 		t.Errorf("loss went from %.4f to %.4f, want a tenth less", first, last)
 	}
 
 	var merged mergeResult
-	decodeJSON(t, mambaTrain(t, "merge", "--json", "--adapter", dir, "--output", dir+"-merged"), &merged)
+	decodeJSON(t, mambaTrainIn(t, root, "merge", "--json", "--adapter", dir, "--output", dir+"-merged"), &merged)
 	if !merged.UntiedHead || merged.MaxDiff == nil || *merged.MaxDiff > 1e-3 {
 		t.Errorf("merge: %+v", merged)
 	}
 
-	known := knownWords(t)
+	known := knownWords(t, filepath.Join(root, "configs/quickstart/quotes.parquet"))
 	words, right := 0, 0
 	for _, prompt := range []string{"A good friend", "The sea", "When the old man", "Never", "A letter", "Bread"} {
 		var text answer
-		decodeJSON(t, mambaTrain(t, "generate", "--json", "--model", dir+"-merged", "--prompt", prompt), &text)
+		decodeJSON(t, mambaTrainIn(t, root, "generate", "--json", "--model", dir+"-merged", "--prompt", prompt), &text)
 		for _, w := range wordsOf(text.Text) {
 			words++
 			if known[w] {
@@ -56,7 +57,18 @@ func TestQuickstart(t *testing.T) {
 // mambaTrain runs the program and returns its standard output.
 func mambaTrain(t *testing.T, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
+	return mambaTrainIn(t, ".", args...)
+}
+
+// mambaTrainIn is mambaTrain in the working directory dir.
+func mambaTrainIn(t *testing.T, dir string, args ...string) []byte {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), beMain+"=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -92,10 +104,11 @@ var word = regexp.MustCompile(`[a-z]+`)
 
 func wordsOf(s string) []string { return word.FindAllString(strings.ToLower(s), -1) }
 
-func knownWords(t *testing.T) map[string]bool {
+// knownWords returns the words of the quotes in a file.
+func knownWords(t *testing.T, path string) map[string]bool {
 	t.Helper()
 	known := map[string]bool{}
-	in := []source.Input{{Path: "configs/quickstart/quotes.parquet"}}
+	in := []source.Input{{Path: path}}
 	for row, err := range source.Rows(t.Context(), in, source.Config{}) {
 		if err != nil {
 			t.Fatal(err)

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 
 // Scripts run the program as a user would.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	p := scriptParams(t)
 	p.Dir = "testdata/script"
 	testscript.Run(t, p)

@@ -67,6 +67,7 @@ func TestStudioPage(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a run cannot be stopped from another process")
 	}
+	t.Parallel()
 	ctx := studiotest.Browser(t)
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -80,8 +81,7 @@ func TestStudioPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	runs := filepath.Join(t.TempDir(), "runs")
-	t.Chdir(root)
-	s := startStudio(t, linkProgram(t), "--dir", runs)
+	s := startStudio(t, root, linkProgram(t), "--dir", runs)
 	axe := filepath.Join(root, "studio/testdata/axe/axe.min.js")
 
 	s.browse(t, ctx, "start")
@@ -161,7 +161,7 @@ func TestStudioPage(t *testing.T) {
 		t.Error("a text became markup")
 	}
 
-	closed := startStudio(t, s.cmd.Path, "--dir", runs, "--read-only")
+	closed := startStudio(t, root, s.cmd.Path, "--dir", runs, "--read-only")
 	closed.browse(t, ctx)
 	seen(t, ctx, "tbody tr", "runs/quick")
 	if nav := studiotest.Evaluate[string](t, ctx, `document.querySelector("nav").textContent`); nav != "Runs" {

@@ -52,9 +52,11 @@ type studioProcess struct {
 	cmd   *exec.Cmd
 }
 
-func startStudio(t *testing.T, program string, args ...string) *studioProcess {
+// startStudio starts the program as a studio in the working directory dir.
+func startStudio(t *testing.T, dir, program string, args ...string) *studioProcess {
 	t.Helper()
 	cmd := exec.Command(program, append([]string{"studio", "--json", "--quiet"}, args...)...)
+	cmd.Dir = dir
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +198,7 @@ func TestStudioStartsStopsAndResumes(t *testing.T) {
 	tiny := tinyModel(t, root)
 	t.Chdir(t.TempDir())
 	program := linkProgram(t)
-	s := startStudio(t, program)
+	s := startStudio(t, ".", program)
 	values := map[string]string{
 		"model": tiny, "output_dir": "runs/a", "data.train": filepath.Join(root, "configs/quickstart/quotes.parquet"), "data.dataset_text_field": "quote",
 		"train.max_steps": "1000000", "train.logging_steps": "1", "train.save_steps": "0", "threads": "1", "lora": "{}",
@@ -215,7 +217,7 @@ func TestStudioStartsStopsAndResumes(t *testing.T) {
 
 	s.end()
 	step := lastStep(t, dir)
-	s = startStudio(t, program)
+	s = startStudio(t, ".", program)
 	s.until(t, "it trains without the studio", trains(step))
 	if s.ask(t, "/api/start", order, &started); len(started.Faults) != 1 || started.Faults[0].Key != "output_dir" {
 		t.Errorf("start over a run: %+v", started)
@@ -254,7 +256,7 @@ func TestStudioChecksTheForm(t *testing.T) {
 	tiny := tinyModel(t, root)
 	t.Chdir(t.TempDir())
 	t.Setenv("HF_HOME", t.TempDir())
-	s := startStudio(t, linkProgram(t))
+	s := startStudio(t, ".", linkProgram(t))
 	type answer struct {
 		YAML   string
 		Faults []faultAnswer
@@ -327,7 +329,7 @@ func TestStudioChecksTheForm(t *testing.T) {
 // What the form cannot show of a file is reported when the file is opened.
 func TestStudioOpensAFile(t *testing.T) {
 	t.Chdir(t.TempDir())
-	s := startStudio(t, linkProgram(t))
+	s := startStudio(t, ".", linkProgram(t))
 	var opened struct {
 		Values map[string]string
 		Faults []faultAnswer
@@ -356,7 +358,7 @@ func TestStudioWritesOnlyInItsFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	program := linkProgram(t)
-	s := startStudio(t, program)
+	s := startStudio(t, ".", program)
 	start := func(file string, changes ...string) map[string]string {
 		t.Helper()
 		values := map[string]string{"model": tiny, "output_dir": "runs/a", "data.train": "missing.jsonl"}
@@ -421,7 +423,7 @@ func TestStudioWritesOnlyInItsFolders(t *testing.T) {
 		t.Errorf("opened %v", opened.Values)
 	}
 
-	closed := startStudio(t, program, "--read-only")
+	closed := startStudio(t, ".", program, "--read-only")
 	for _, path := range []string{"/api/start", "/api/start/check", "/api/start/time", "/api/start/open", "/api/jobs/stop", "/api/jobs/resume"} {
 		if status, _ := closed.send(t, path, map[string]string{"dir": "x"}); status != http.StatusForbidden {
 			t.Errorf("--read-only: %s: %d", path, status)

@@ -98,7 +98,7 @@ func TestStudioGeneratesText(t *testing.T) {
 	}
 	mambaTrain(t, append([]string{"train", "--quiet", "-c", "run.yaml", "--set", "lora={}"}, train...)...)
 	mambaTrain(t, append([]string{"train", "--quiet", "-c", "run.yaml", "--set", "output_dir=runs/full"}, train...)...)
-	s := startStudio(t, linkProgram(t))
+	s := startStudio(t, ".", linkProgram(t))
 
 	var d struct {
 		Places          []struct{ Name string }
@@ -186,7 +186,7 @@ func TestStudioStopsGeneratingOnDisconnect(t *testing.T) {
 	t.Chdir(t.TempDir())
 	mambaTrain(t, "train", "--quiet", "-c", filepath.Join(root, "configs/quickstart.yaml"), "--set", "model="+tiny, "--set", "output_dir=runs/a",
 		"--set", "data.train="+filepath.Join(root, "configs/quickstart/quotes.parquet"), "--set", "train.max_steps=1")
-	s := startStudio(t, linkProgram(t))
+	s := startStudio(t, ".", linkProgram(t))
 	endless := map[string]any{"id": "runs/a", "side": "adapted", "prompt": "A", "options": map[string]any{
 		"max_new_tokens": 1 << 30, "do_sample": true, "temperature": 5.0,
 	}}
