@@ -53,11 +53,12 @@ func (t *Tokenizer) checkAdded(tokens []addedToken) error {
 		}
 		if !ok {
 			id = next
+			next++
 		}
 		if a.ID != id {
 			return fmt.Errorf("added_tokens: %q has id %d, but the tokenizers library gives it id %d: add the token to model.vocab", a.Content, a.ID, id)
 		}
-		made[a.Content], next = id, max(next, id+1)
+		made[a.Content] = id
 	}
 	return nil
 }

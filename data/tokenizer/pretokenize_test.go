@@ -127,6 +127,18 @@ func TestParse_unknownFeatures(t *testing.T) {
 	}
 }
 
+// In a vocabulary with holes, the next free id is the number of its tokens, even after an added token of a higher id.
+func TestParse_addedAfterHole(t *testing.T) {
+	text := strings.Replace(fmt.Sprintf(tinyJSON, `{"type":"ByteLevel","add_prefix_space":false}`), `"ab":2`, `"ab":2,"<h>":9`, 1)
+	for id, want := range map[int]string{4: "", 10: `"<x>" has id 10, but the tokenizers library gives it id 4`} {
+		added := fmt.Sprintf(`"added_tokens":[{"id":9,"content":"<h>"},{"id":%d,"content":"<x>"}]`, id)
+		_, err := parse([]byte(strings.Replace(text, `"added_tokens":[]`, added, 1)))
+		if got := fmt.Sprint(err); err == nil && want != "" || err != nil && (want == "" || !strings.Contains(got, want)) {
+			t.Errorf("id %d: %v, want %q", id, err, want)
+		}
+	}
+}
+
 // With ignore_merges, a word is looked up as it is spelled in the byte alphabet.
 func TestEncode_ignoreMergesAlphabet(t *testing.T) {
 	for range 10 { // in any order of the map
