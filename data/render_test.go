@@ -35,7 +35,7 @@ func TestOpen_templates(t *testing.T) {
 // Nulls within lists and objects print nothing, whole numbers are also floating-point numbers, and no mark of package
 // fmt or text/template becomes part of a text.
 func TestOpen_templateValues(t *testing.T) {
-	path := testfile.Write(t, "rows.jsonl", `{"q":"x","tags":["a",null],"meta":{"author":null},"s":4,"t":"a<b && c"}`)
+	path := testfile.Write(t, "rows.jsonl", `{"q":"x","tags":["a",null],"meta":{"author":null},"s":4,"t":"a<b && c","p":"5%","e":["%!d"]}`)
 	for template, want := range map[string]string{
 		`{{.q}} {{.meta.author}}.`:     "x .",
 		`{{join .tags ", "}}.`:         "a, .",
@@ -46,13 +46,15 @@ func TestOpen_templateValues(t *testing.T) {
 		`{{range .meta.author}}some{{else}}none{{end}}`:                      "none",
 		`{{define "x"}}<{{.}}>{{end}}{{template "x" .meta.author}}`:          "<>",
 		`{{printf "%s%.1f %d %v %5.2f%%!" .meta.author .s .s .s .s}}`:        "4.0 4 4  4.00%!",
+		`{{printf "%s! %[1]s! %%! %v" .p .e}}`:                               "5%! 5%! %! [%!d]",
+		`{{printf "%.1f %.1f" 3 (len .tags)}}`:                               "3.0 2.0",
 		`{{json .meta}} {{json .t}}`:                                         `{"author":null} "a<b && c"`,
 	} {
 		o := Default()
 		o.Template = template
 		t.Run(template, func(t *testing.T) { checkTexts(t, texts(t, path, o), want) })
 	}
-	for _, template := range []string{`{{printf "%d" .q}}`, `{{printf "%s" .s}}`, `{{printf "%s%s" .q}}`, `{{upper .s}}`} {
+	for _, template := range []string{`{{printf "%d" .q}}`, `{{printf "%s" .s}}`, `{{printf "%s%s" .q}}`, `{{printf "%s %d" .p .e}}`, `{{upper .s}}`} {
 		o := Default()
 		o.Template = template
 		_, err := Open(t.Context(), []source.Input{{Path: path}}, tinyTokenizer(t), o)

@@ -38,25 +38,43 @@ var templateFunctions = template.FuncMap{
 	"printf":   printFormat,
 }
 
-// nullsToText returns v with each null replaced by an empty text.
-func nullsToText(v any) any {
+// eachValue returns v with each value in its lists and objects, or else v itself, replaced by the result of f.
+func eachValue(v any, f func(any) any) any {
 	switch v := v.(type) {
-	case nil:
-		return ""
 	case []any:
 		list := make([]any, len(v))
 		for i := range v {
-			list[i] = nullsToText(v[i])
+			list[i] = eachValue(v[i], f)
 		}
 		return list
 	case map[string]any:
 		object := make(map[string]any, len(v))
 		for key := range v {
-			object[key] = nullsToText(v[key])
+			object[key] = eachValue(v[key], f)
 		}
 		return object
 	}
-	return v
+	return f(v)
+}
+
+// nullsToText returns v with each null replaced by an empty text.
+func nullsToText(v any) any {
+	return eachValue(v, func(v any) any {
+		if v == nil {
+			return ""
+		}
+		return v
+	})
+}
+
+// withoutPercents returns v without the percent signs in its texts.
+func withoutPercents(v any) any {
+	return eachValue(v, func(v any) any {
+		if s, ok := v.(string); ok {
+			return strings.ReplaceAll(s, "%", "")
+		}
+		return v
+	})
 }
 
 // withoutNulls returns f for arguments that may be or contain nulls.
@@ -126,15 +144,20 @@ func (n whole) Format(f fmt.State, verb rune) {
 // printFormat is printf with an error where fmt would insert a mark such as %!d(string=a).
 func printFormat(format string, args ...any) (string, error) {
 	for i, v := range args {
-		if n, ok := v.(int64); ok {
+		switch n := v.(type) {
+		case int64:
+			v = whole(n)
+		case int: // a number in the template, or a length
 			v = whole(n)
 		}
 		args[i] = nullsToText(v)
 	}
 	s := fmt.Sprintf(format, args...)
-	const mark = "%!"
-	if strings.Count(s, mark) > strings.Count(fmt.Sprint(args...), mark)+strings.Count(format, "%%!") {
-		return "", fmt.Errorf("the values do not fit the format %q: %s", format, fault.Shorten(s, 100))
+	if strings.Contains(s, "%!") { // a mark, unless it is gone without the percent signs of texts and format
+		bare := fmt.Sprintf(strings.ReplaceAll(format, "%%", ""), withoutPercents(args).([]any)...)
+		if strings.Contains(bare, "%!") {
+			return "", fmt.Errorf("the values do not fit the format %q: %s", format, fault.Shorten(s, 100))
+		}
 	}
 	return s, nil
 }
