@@ -120,6 +120,50 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// TestSavedBias checks that an adapter with bias: all and modules_to_save is read as PEFT saves it: with each bias of a
+// saved module under a second name, which must not differ, and with the base's bias.
+func TestSavedBias(t *testing.T) {
+	m, dir := model(t, "base"), t.TempDir()
+	c := lora.Default()
+	c.Bias, c.ModulesToSave = lora.BiasAll, []string{"conv1d"}
+	a, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	file := openTensors(t, filepath.Join(dir, lora.WeightsFile))
+	for _, other := range []float32{0, 1} {
+		var entries []weights.Entry
+		for _, name := range file.Names() {
+			x, _ := file.Tensor(name)
+			entries = append(entries, weights.FromTensor(name, x, weights.F32))
+			if module, ok := strings.CutSuffix(name, "conv1d.bias"); ok {
+				v, err := x.Float32s()
+				if err != nil {
+					t.Fatal(err)
+				}
+				v[0] += other
+				entries = append(entries, weights.FromFloat32s(module+"conv1d.modules_to_save.bias", x.Shape, v, weights.F32),
+					weights.FromFloat32s(module+"conv1d.original_module.bias", x.Shape, make([]float32, len(v)), weights.F32))
+			}
+		}
+		from := t.TempDir()
+		copyFile(t, filepath.Join(dir, lora.ConfigFile), filepath.Join(from, lora.ConfigFile))
+		if err := weights.Save(filepath.Join(from, lora.WeightsFile), entries, nil); err != nil {
+			t.Fatal(err)
+		}
+		_, err := lora.Load(from, model(t, "base"))
+		if other == 0 && err != nil {
+			t.Error(err)
+		}
+		if other != 0 && (err == nil || !strings.Contains(err.Error(), "is the same parameter as")) {
+			t.Errorf("two different biases: %v", err)
+		}
+	}
+}
+
 // TestCopiedTableAndHead checks that an adapter with its own table and head for a tied model gives the same result
 // when it is merged as when it is loaded.
 func TestCopiedTableAndHead(t *testing.T) {

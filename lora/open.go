@@ -171,9 +171,14 @@ func (d *Directory) sortTensors() (modules []*module, faults fault.List) {
 		if k.adapter != "" {
 			adapterName = k.adapter
 		}
+		if k.original {
+			continue
+		}
 		if k.part == "" {
 			if other, twice := whole[k.path]; twice {
-				faults.Add(name, "is the same parameter as %s", other)
+				if !d.savedTwice(name, other) {
+					faults.Add(name, "is the same parameter as %s", other)
+				}
 				continue
 			}
 			whole[k.path] = name
@@ -193,6 +198,23 @@ func (d *Directory) sortTensors() (modules []*module, faults fault.List) {
 		modules = append(modules, found[path])
 	}
 	return modules, faults
+}
+
+// savedTwice reports whether two names of a parameter are those under which PEFT saves a bias with bias: all and
+// modules_to_save, and the tensors are equal.
+func (d *Directory) savedTwice(name, other string) bool {
+	const saved = "." + savedModule + "."
+	if strings.Contains(name, saved) == strings.Contains(other, saved) {
+		return false
+	}
+	a, _ := d.file.Tensor(name)
+	b, _ := d.file.Tensor(other)
+	x, err := a.Float32s()
+	if err != nil {
+		return false
+	}
+	y, err := b.Float32s()
+	return err == nil && slices.Equal(a.Shape, b.Shape) && slices.Equal(x, y)
 }
 
 // measureTables sets VocabSize from a table or head in the file, because PEFT saves these with their new sizes.
@@ -229,7 +251,12 @@ type key struct {
 	part    string // "", lora_A, lora_B, lora_embedding_A, lora_embedding_B, or lora_magnitude_vector
 	adapter string // the adapter's name; "" if the file omits it
 	fault   string
+	// original marks PEFT's copy of a bias of the base, which it saves with bias: all and modules_to_save.
+	original bool
 }
+
+// savedModule is the component that PEFT adds to the names of modules in modules_to_save.
+const savedModule = "modules_to_save"
 
 // parseKey parses a name such as base_model.model.lm_head.lora_A.default.weight.
 func parseKey(name string) key {
@@ -271,8 +298,8 @@ func wholeKey(parts []string) key {
 		return key{fault: "trainable tokens are not supported; merge it with peft"}
 	}
 	parts = without(parts, "base_layer")
-	k := key{}
-	if i := slices.Index(parts, "modules_to_save"); i >= 0 {
+	k := key{original: slices.Contains(parts, "original_module")}
+	if i := slices.Index(parts, savedModule); i >= 0 {
 		rest := parts[i+1:]
 		if len(rest) > 1 {
 			k.adapter, rest = rest[0], rest[1:]
