@@ -157,10 +157,21 @@ func TestForeignPissa(t *testing.T) {
 		near(t, "merged DoRA weight", floats(t, openTensors(t, merged), path+".weight"), want, 1e-5, 0)
 		if weight == 1 {
 			other := load(t, base)
-			if _, err := lora.Load(dora, other); err != nil {
+			loaded, err := lora.Load(dora, other)
+			if err != nil {
 				t.Fatal(err)
 			}
-			near(t, "logits of the merged DoRA files", directLogits(t, load(t, merged), ids), directLogits(t, other, ids), mergedLogits, mergedLogits)
+			logits := directLogits(t, other, ids)
+			near(t, "logits of the merged DoRA files", directLogits(t, load(t, merged), ids), logits, mergedLogits, mergedLogits)
+			checkpoint := t.TempDir()
+			if err := loaded.Save(checkpoint, lora.SaveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			stir(loaded, r)
+			if err := loaded.Restore(checkpoint); err != nil {
+				t.Fatal(err)
+			}
+			near(t, "restored DoRA", directLogits(t, other, ids), logits, 0, 0)
 		}
 		for i, x := range w { // for half of the change
 			want[i] = (x + want[i]) / 2

@@ -60,7 +60,8 @@ func (r *snapshot) layers(a *Adapter) {
 		case err != nil:
 			r.faults.Add(l.Path, "%v", err)
 		case l.principal != nil && (c.rank != 2*want.rank || len(c.a) != 2*len(want.a) || len(c.b) != 2*len(want.b)),
-			l.principal == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b) || len(c.magnitude) != len(want.magnitude)):
+			l.principal == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b)),
+			len(c.magnitude) != len(want.magnitude):
 			r.faults.Add(l.Path, "A and B have %d and %d elements with rank %d, so this is another adapter", len(c.a), len(c.b), c.rank)
 		}
 		r.changes[i] = c
@@ -112,7 +113,7 @@ func (l *layer) restore(c *change, enabled bool) {
 // replace them.
 func (p *principal) split(l *layer, c *change, enabled bool) *change {
 	r := p.rank
-	own, lost := &change{a: c.a[:len(p.a)]}, change{a: c.a[len(p.a):]}
+	own, lost := &change{a: c.a[:len(p.a)], magnitude: c.magnitude}, change{a: c.a[len(p.a):]}
 	for i := 0; i < len(c.b); i += 2 * r {
 		own.b = append(own.b, c.b[i:i+r]...)
 		for _, x := range c.b[i+r : i+2*r] {
