@@ -12,14 +12,11 @@ import (
 //   - The Host is a local address or a name that the server was told to listen on. Any other name that resolves to this
 //     server belongs to somebody else's page (DNS rebinding).
 //   - The Origin, if the browser sends one, is the page's own, and so is the site that made the request.
-//   - The token is correct. Assets also accept it in a cookie. Browsers send cookies to every port of a host, so another
-//     program on this machine may see the cookie. Everything under /api/ therefore accepts the token only in the header or
+//   - The token is correct. Assets also accept it in a cookie. Browsers send cookies to every port of a host, so its name
+//     contains the port, and another program on this machine may see the cookie. Everything under /api/ therefore accepts the token only in the header or
 //     the URL, which a foreign page cannot know.
 
-const (
-	cookieName = "mamba-studio"
-	maxBody    = 1 << 20 // bytes of a request body
-)
+const maxBody = 1 << 20 // bytes of a request body
 
 // policy lets the page load its own files and connect to its own server, and nothing else. Trusted types turn any attempt
 // by a script to insert markup into an error.
@@ -45,7 +42,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if s.authorized(queryToken(r)) {
-			http.SetCookie(w, &http.Cookie{Name: cookieName, Value: s.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+			http.SetCookie(w, &http.Cookie{Name: cookieName(r), Value: s.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
@@ -101,8 +98,13 @@ func (s *Server) hasToken(r *http.Request) bool {
 	if s.authorized(queryToken(r)) {
 		return true
 	}
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(cookieName(r))
 	return err == nil && s.authorized(c.Value) && !strings.HasPrefix(r.URL.Path, "/api/") && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
+// cookieName returns a name that differs between servers on ports of the same host.
+func cookieName(r *http.Request) string {
+	return "mamba-studio-" + r.Host[len(r.Host)-portLength(r.Host):]
 }
 
 func queryToken(r *http.Request) string { return r.URL.Query().Get("token") }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -77,7 +78,7 @@ func noToken(r *http.Request) { r.Header.Del("Authorization") }
 func cookie(p page) func(*http.Request) {
 	return func(r *http.Request) {
 		noToken(r)
-		r.AddCookie(&http.Cookie{Name: "mamba-studio", Value: p.token})
+		r.AddCookie(&http.Cookie{Name: "mamba-studio-" + p.url.Port(), Value: p.token})
 	}
 }
 
@@ -116,6 +117,26 @@ func TestGuard(t *testing.T) {
 	} {
 		if got := p.request(t, test.method, test.path, test.change).StatusCode; got != test.want {
 			t.Errorf("%s: got %d, want %d", test.what, got, test.want)
+		}
+	}
+}
+
+// Browsers send cookies to every port of a host: the page of one server does not lock the page of another one out.
+func TestGuard_severalServers(t *testing.T) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := http.Client{Jar: jar}
+	a, b := serve(t, studio.Options{}, t.TempDir()), serve(t, studio.Options{}, t.TempDir())
+	for _, address := range []string{a.url.String(), b.url.String(), "http://" + a.url.Host, "http://" + b.url.Host} {
+		answer, err := browser.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", address, answer.Status)
 		}
 	}
 }
