@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,22 +46,23 @@ const (
 	depth   = 8    // levels of folders searched
 )
 
-// find returns the directories below a folder that contain a job record. It does not follow symbolic links.
+// find returns the directories below a folder that contain a job record. It does not follow symbolic links, except for the
+// folder itself.
 func find(folder string) (dirs []string) {
 	root, err := filepath.Abs(folder)
 	if err != nil {
 		return nil
 	}
-	filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+	fs.WalkDir(os.DirFS(root), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return fs.SkipDir // deleted, or not readable
 		case len(dirs) >= maxJobs:
 			return fs.SkipAll
-		case e.IsDir() && strings.Count(path[len(root):], string(filepath.Separator)) > depth:
+		case e.IsDir() && strings.Count(name, "/") >= depth:
 			return fs.SkipDir
 		case e.Name() == checkpoint.ProcessFile && e.Type().IsRegular():
-			dirs = append(dirs, filepath.Dir(path))
+			dirs = append(dirs, filepath.Join(root, filepath.FromSlash(path.Dir(name))))
 		}
 		return nil
 	})
@@ -145,7 +147,7 @@ func (r *Runner) Job(dir string) (Job, error) {
 	}, nil
 }
 
-// tail returns the last lines of a text file, without control characters.
+// tail returns the end of a text file, from the start of a line.
 func tail(path string) string {
 	const limit = 4 << 10
 	f, err := os.Open(path)
@@ -163,8 +165,8 @@ func tail(path string) string {
 		return ""
 	}
 	text := strings.ToValidUTF8(string(b), "�")
-	if from > 0 {
-		_, text, _ = strings.Cut(text, "\n")
+	if _, lines, ok := strings.Cut(text, "\n"); ok && from > 0 {
+		text = lines
 	}
 	return text
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,15 @@ func TestJob(t *testing.T) {
 	}
 	if err := first.Start(start); !errors.Is(err, errRunning) {
 		t.Errorf("second start: %v", err)
+	}
+	if runtime.GOOS != "windows" {
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(folder, link); err != nil {
+			t.Fatal(err)
+		}
+		if list := New(os.Args[0], link).List(); len(list) != 1 || list[0].Dir != filepath.Join(link, "a", "b") {
+			t.Errorf("found %+v in a folder that is a link", list)
+		}
 	}
 	second := New(os.Args[0], folder)
 	if list := second.List(); len(list) != 1 || list[0].Dir != dir || !list[0].Running || !second.Knows(dir) {

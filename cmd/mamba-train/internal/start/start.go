@@ -194,16 +194,16 @@ const (
 
 // configurations lists the YAML files in a folder, except for those of runs.
 func configurations(folder string) (list []string) {
-	filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+	fs.WalkDir(os.DirFS(folder), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return fs.SkipDir // deleted, or not readable
 		case len(list) >= maxFiles:
 			return fs.SkipAll
-		case e.IsDir() && strings.Count(path[len(folder):], string(filepath.Separator)) > depth:
+		case e.IsDir() && strings.Count(name, "/") >= depth:
 			return fs.SkipDir
-		case e.Type().IsRegular() && isYAML(path) && e.Name() != configFile:
-			list = append(list, path)
+		case e.Type().IsRegular() && isYAML(name) && e.Name() != configFile:
+			list = append(list, filepath.Join(folder, filepath.FromSlash(name)))
 		}
 		return nil
 	})
