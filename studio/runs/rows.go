@@ -3,6 +3,7 @@ package runs
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,17 +85,25 @@ func parsePlain(b []byte) checkpoint.Row {
 	return nil
 }
 
-// keepLast appends a row and drops the oldest one if there are more than a summary needs.
+// keepLast appends a row and drops the oldest one if there are more than a summary needs, but never the last evaluation.
 func keepLast(rows []checkpoint.Row, row checkpoint.Row) []checkpoint.Row {
-	if len(rows) == lastRows {
-		rows = append(rows[:0], rows[1:]...)
+	rows = append(rows, row)
+	if len(rows) <= lastRows {
+		return rows
 	}
-	return append(rows, row)
+	drop := 0
+	if isEvaluation(rows[0]) && !slices.ContainsFunc(rows[1:], isEvaluation) {
+		drop = 1
+	}
+	return slices.Delete(rows, drop, drop+1)
 }
 
-// lastRows reads the end of the journal. It skips incomplete and damaged lines.
-func (r *run) lastRows() ([]checkpoint.Row, error) {
-	const tail = 1 << 14
+func isEvaluation(row checkpoint.Row) bool { return evalLossOf(row) != "" }
+
+// lastRows reads the end of the journal. It skips incomplete and damaged lines. If there is no evaluation at the end, the
+// last one in earlier, the rows of the state, comes first.
+func (r *run) lastRows(earlier []checkpoint.Row) ([]checkpoint.Row, error) {
+	const tail = 1 << 16
 	f, info, err := r.open(checkpoint.JournalFile)
 	if err != nil {
 		return nil, err
@@ -111,9 +120,15 @@ func (r *run) lastRows() ([]checkpoint.Row, error) {
 	lines := bytes.Split(b, []byte("\n"))
 	lines = lines[:len(lines)-1]
 	var rows []checkpoint.Row
-	for _, line := range lines[max(0, len(lines)-lastRows):] {
+	for _, line := range lines {
 		if row, ok := parseRow(line); ok {
-			rows = append(rows, row)
+			rows = keepLast(rows, row)
+		}
+	}
+	if !slices.ContainsFunc(rows, isEvaluation) && len(rows) > 0 {
+		before := func(row checkpoint.Row) bool { return isEvaluation(row) && row["step"] <= rows[0]["step"] }
+		if i := slices.IndexFunc(earlier, before); i >= 0 {
+			rows = slices.Insert(rows, 0, earlier[i])
 		}
 	}
 	return rows, nil

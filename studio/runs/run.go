@@ -147,7 +147,7 @@ func (r *run) read() {
 	if err := r.readState(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.summary.Problem = err.Error()
 	}
-	if rows, err := r.lastRows(); err == nil {
+	if rows, err := r.lastRows(r.recent); err == nil {
 		r.recent = rows
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		r.summary.Problem = err.Error()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"mambatrain/internal/filelock"
@@ -154,6 +155,33 @@ func TestSeveralEvaluationSets(t *testing.T) {
 	for range 20 {
 		if s := only(t, dir); s.EvalLoss == nil || *s.EvalLoss != 3 {
 			t.Fatalf("got %+v, want an eval_loss of 3", s)
+		}
+	}
+}
+
+// The summary shows the last evaluation, however many rows follow it, in the journal or in the state.
+func TestEarlierEvaluation(t *testing.T) {
+	rows := func(n int) (list []string) {
+		for i := range n {
+			list = append(list, fmt.Sprintf(`{"epoch":0.125,"step":%d,"loss":2.125,"learning_rate":0.00012345,"num_tokens":%d}`, i+2, i+2))
+		}
+		return list
+	}
+	const evaluation = `{"step":1,"eval_loss":3}`
+	for what, files := range map[string]map[string]string{
+		"journal": {"log.jsonl": evaluation + "\n" + strings.Join(rows(100), "\n") + "\n"},
+		"state":   {"trainer_state.json": fmt.Sprintf(`{"global_step":101,"log_history":[%s,%s],"max_steps":200}`, evaluation, strings.Join(rows(100), ","))},
+		"both": {
+			"log.jsonl":                         evaluation + "\n" + strings.Join(rows(2000), "\n") + "\n",
+			"checkpoint-101/trainer_state.json": fmt.Sprintf(`{"global_step":101,"log_history":[%s,%s],"max_steps":200}`, evaluation, strings.Join(rows(100), ",")),
+		},
+	} {
+		dir := t.TempDir()
+		for name, text := range files {
+			write(t, filepath.Join(dir, "run", name), text)
+		}
+		if s := only(t, dir); s.EvalLoss == nil || *s.EvalLoss != 3 || s.Step < 101 || s.Loss == nil {
+			t.Errorf("%s: got %+v, want an eval_loss of 3", what, s)
 		}
 	}
 }
