@@ -3,11 +3,14 @@ package tensorboard
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"mambatrain/trainer/checkpoint"
 )
@@ -15,12 +18,15 @@ import (
 // Resumes returns the steps after which the run with event files in dir was resumed, in ascending order. It skips
 // unreadable files and files of other programs.
 func Resumes(dir string) (steps []int, err error) {
-	paths, err := filepath.Glob(filepath.Join(dir, checkpoint.EventsPrefix+"*"))
-	if err != nil {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("tensorboard: %w", err)
 	}
-	for _, path := range paths {
-		if step, ok := resumeStep(path); ok && !slices.Contains(steps, step) {
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), checkpoint.EventsPrefix) {
+			continue
+		}
+		if step, ok := resumeStep(filepath.Join(dir, e.Name())); ok && !slices.Contains(steps, step) {
 			steps = append(steps, step)
 		}
 	}

@@ -75,7 +75,7 @@ func (f fullDisk) Write([]byte) (int, error) { return 0, f.err }
 func (f fullDisk) Close() error              { return nil }
 
 func TestResumes(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "rate[1e-3]")
 	for _, step := range []int{0, 650, 200, 200} { // 0: a new run
 		w, err := New(checkpoint.Disk{}, dir, time.Now)
 		if err != nil {
