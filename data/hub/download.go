@@ -70,8 +70,15 @@ func linkFile(blob, link string) error {
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	os.Remove(link)
-	if err := os.Symlink(target, link); err == nil || errors.Is(err, os.ErrExist) {
+	err = os.Symlink(target, link)
+	if errors.Is(err, os.ErrExist) {
+		if _, err := os.Stat(link); err == nil {
+			return nil // of another process, which may be reading the file by now
+		}
+		os.Remove(link) // dangling
+		err = os.Symlink(target, link)
+	}
+	if err == nil || errors.Is(err, os.ErrExist) {
 		return nil
 	}
 	in, err := os.Open(blob)

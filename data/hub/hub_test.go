@@ -506,3 +506,32 @@ func TestAllShards(t *testing.T) {
 		t.Error("one of two shards counts as all")
 	}
 }
+
+// A link that another process has made stays as it is, because a reader may be about to open it. A dangling one is replaced.
+func TestLinkFile(t *testing.T) {
+	dir := t.TempDir()
+	blob, link := filepath.Join(dir, "blob"), filepath.Join(dir, "link")
+	if err := os.WriteFile(blob, []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("missing", link); err != nil {
+		t.Skip(err)
+	}
+	var made []os.FileInfo
+	for range 2 {
+		if err := linkFile(blob, link); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, info)
+	}
+	if got, err := os.ReadFile(link); err != nil || string(got) != "x" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if !os.SameFile(made[0], made[1]) || !made[0].ModTime().Equal(made[1].ModTime()) {
+		t.Error("the link was replaced")
+	}
+}
