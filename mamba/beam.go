@@ -68,7 +68,7 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 		for row, b := range running {
 			widen(scores, logits.Row(row))
 			logSoftmax(scores)
-			if math.IsNaN(scores[0]) { // all of them are if a logit is not finite
+			if math.IsNaN(scores[0]) { // all of them are if a logit is NaN or +∞, or if all are −∞
 				return beam{}, nil, errNoToken
 			}
 			o.penalize(scores, state.Tokens[row], len(b.ids))
