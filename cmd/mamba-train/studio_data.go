@@ -92,7 +92,7 @@ func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config, folders
 	if err != nil {
 		return nil, err
 	}
-	if err := areInside(recipe.InputFiles(path), folders); err != nil {
+	if err := areInside(recipe.TokenizerFiles(path), folders); err != nil {
 		return nil, err
 	}
 	return recipe.LoadTokenizer(ctx, h, path)

@@ -33,6 +33,9 @@ func TestStudioData(t *testing.T) {
 		os.CopyFS(filepath.Join(outside, "base"), os.DirFS(base)), os.CopyFS(filepath.Join(dir, "base"), os.DirFS(base)),
 		os.Remove(filepath.Join(dir, "base", "tokenizer.json")),
 		os.Symlink(filepath.Join(outside, "base", "tokenizer.json"), filepath.Join(dir, "base", "tokenizer.json")),
+		os.CopyFS(filepath.Join(dir, "linked"), os.DirFS(base)),
+		os.Remove(filepath.Join(dir, "linked", "model.safetensors")),
+		os.Symlink(filepath.Join(outside, "base", "model.safetensors"), filepath.Join(dir, "linked", "model.safetensors")),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +57,15 @@ func TestStudioData(t *testing.T) {
 	}
 	if got, err := run(base, filepath.Join(dir, "rows.jsonl")); err != nil || !strings.HasPrefix(got, "secret") {
 		t.Errorf("inside: %q, %v", got, err)
+	}
+	// Weights, which are not read, may be a link, and the tokenizer can be named.
+	if got, err := run(filepath.Join(dir, "linked"), filepath.Join(dir, "rows.jsonl")); err != nil || !strings.HasPrefix(got, "secret") {
+		t.Errorf("linked weights: %q, %v", got, err)
+	}
+	for _, named := range []string{filepath.Join(dir, "linked"), filepath.Join(dir, "linked", "tokenizer.json")} {
+		if got, err := run(base+"\ntokenizer: "+named, filepath.Join(dir, "rows.jsonl")); err != nil || !strings.HasPrefix(got, "secret") {
+			t.Errorf("tokenizer %s: %q, %v", named, got, err)
+		}
 	}
 	for _, train := range []string{
 		filepath.Join(outside, "rows.jsonl"), filepath.Join(outside, "*.jsonl"), filepath.Join(dir, "link", "rows.jsonl"),

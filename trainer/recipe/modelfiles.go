@@ -41,12 +41,27 @@ func InputFiles(paths ...string) (files []string) {
 		default:
 			files = append(files, shardsIn(p)...)
 		}
-		for _, pattern := range []string{"*", "*/*.jinja"} {
-			names, _ := fs.Glob(os.DirFS(dir), pattern) // the patterns are valid
-			for _, name := range names {
-				if isInput(name) {
-					files = append(files, filepath.Join(dir, filepath.FromSlash(name)))
-				}
+		files = append(files, filesIn(dir, isInput)...)
+	}
+	return files
+}
+
+// TokenizerFiles returns the files that a tokenizer is read from. The path is that of a model, a tokenizer's directory, or
+// a tokenizer.json.
+func TokenizerFiles(path string) []string {
+	if isFile(path) {
+		return append(filesIn(filepath.Dir(path), isTokenizerFile), path)
+	}
+	return filesIn(path, isTokenizerFile)
+}
+
+// filesIn returns the wanted files in a directory, and in its directories of chat templates.
+func filesIn(dir string, want func(name string) bool) (files []string) {
+	for _, pattern := range []string{"*", "*/*.jinja"} {
+		names, _ := fs.Glob(os.DirFS(dir), pattern) // the patterns are valid
+		for _, name := range names {
+			if want(name) {
+				files = append(files, filepath.Join(dir, filepath.FromSlash(name)))
 			}
 		}
 	}
