@@ -150,7 +150,7 @@ func (d *Dataset) Lengths() []int {
 	return out
 }
 
-// EpochTokens returns the number of tokens in an epoch, in which the weights of the sources count.
+// EpochTokens returns the number of tokens in an epoch, which depends on the weights of the sources.
 func (d *Dataset) EpochTokens() (n float64) {
 	for k := range d.portions {
 		s := &d.portions[k]

@@ -35,7 +35,7 @@ func (a *app) openDevice(name string) error {
 // openEvalDevice opens the device for an evaluation.
 func (a *app) openEvalDevice(device string, f evalFlags) error {
 	if f.choices && device != recipe.DeviceCPU {
-		a.Say("%-9s CPU (it always scores choices)", "device")
+		a.Say("%-9s CPU (choices are always scored on the CPU)", "device")
 		return nil
 	}
 	return a.openDevice(device)
