@@ -1,6 +1,8 @@
 package autograd
 
 import (
+	"fmt"
+
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/label"
 )
@@ -43,6 +45,9 @@ func (crossEntropy[T]) Name() string { return "cross_entropy" }
 func (o crossEntropy[T]) Shape(in [][]int) ([]int, error) {
 	if err := checkProjection(in[lossX], in[lossW]); err != nil {
 		return nil, err
+	}
+	if !(o.smoothing >= 0 && o.smoothing <= 1) {
+		return nil, fmt.Errorf("label smoothing must be between 0 and 1, got %v", o.smoothing)
 	}
 	return nil, o.low.check(in[lossW], in[lossA], in[lossB])
 }

@@ -73,6 +73,7 @@ func NewGraph(o Options) *Graph {
 	g := &Graph{opts: o, x: G.NewGraph(), inputs: map[string]*value{}}
 	if o.Rows < 1 {
 		g.fail(fmt.Errorf("autograd: graph: capacity must be at least one row, got %d", o.Rows))
+		g.opts.Rows = 0
 	}
 	d, err := newDeviceGraph(o)
 	if err != nil {

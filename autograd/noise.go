@@ -1,6 +1,7 @@
 package autograd
 
 import (
+	"fmt"
 	"math"
 
 	"mambatrain/autograd/kernel"
@@ -23,7 +24,12 @@ const (
 
 func (noise[T]) Name() string { return "noise" }
 
-func (noise[T]) Shape(in [][]int) ([]int, error) { return in[noiseX], nil }
+func (o noise[T]) Shape(in [][]int) ([]int, error) {
+	if !(o.alpha >= 0) {
+		return nil, fmt.Errorf("alpha must not be negative, got %v", o.alpha)
+	}
+	return in[noiseX], nil
+}
 
 func (noise[T]) Saves([]bool) []bool { return []bool{noiseX: false, noiseFirst: false} }
 

@@ -114,13 +114,19 @@ func (g *Graph) Estimate(loss Var) (int64, error) {
 func (g *Graph) prepare(loss Var, keep []Var) (*Program, G.Nodes, error) {
 	p := &Program{g: g, loss: loss.v}
 	for _, v := range keep {
-		p.keep = append(p.keep, v.v)
+		if !v.absent() {
+			p.keep = append(p.keep, v.v)
+		}
 	}
 	switch {
 	case g.err != nil:
 		return nil, nil, g.err
 	case g.compiled:
 		return nil, nil, errors.New("autograd: compile: the graph has already been compiled")
+	case !loss.absent() && loss.v.shape != nil && loss.v.need:
+		return nil, nil, fmt.Errorf("autograd: compile: the loss is %v, want a scalar", loss.v.shape)
+	case slices.ContainsFunc(append(keep[:len(keep):len(keep)], loss), func(v Var) bool { return !v.absent() && v.v.g != g }):
+		return nil, nil, errors.New("autograd: compile: the loss or a value to keep belongs to another graph")
 	case len(p.outputs()) == 0:
 		return nil, nil, errors.New("autograd: compile: no loss and no values to keep")
 	}
@@ -304,6 +310,9 @@ func cause(err error) error {
 		next := errors.Unwrap(err)
 		if c, ok := err.(interface{ Cause() error }); ok && next == nil {
 			next = c.Cause()
+		}
+		if c, ok := err.(interface{ Err() error }); ok && next == nil { // from the tape machine
+			next = c.Err()
 		}
 		if next == nil || next == err {
 			return err

@@ -2,8 +2,10 @@ package autograd_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	ag "mambatrain/autograd"
@@ -241,8 +243,8 @@ func TestBatchErrors(t *testing.T) {
 	} {
 		b := ok
 		spoil(&b)
-		if _, err := s.prog.Eval(context.Background(), b); err == nil {
-			t.Errorf("%s: no error", name)
+		if _, err := s.prog.Eval(context.Background(), b); err == nil || strings.Contains(err.Error(), "instruction") {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	if _, err := s.prog.Eval(context.Background(), ok); err != nil {
@@ -254,8 +256,47 @@ func TestCanceledRun(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.prog.Eval(ctx, batch(8)); err == nil {
-		t.Fatal("a canceled context did not end the run")
+	if _, err := s.prog.Eval(ctx, batch(8)); !errors.Is(err, context.Canceled) || err.Error() != "autograd: run: context canceled" {
+		t.Errorf("Eval: got %v", err)
+	}
+	if _, err := s.prog.Step(ctx, ag.Step{Batch: batch(8), Scale: 1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Step: got %v", err)
+	}
+}
+
+// What cannot be compiled is an error, not a panic or a program that computes something else.
+func TestCompile_refused(t *testing.T) {
+	table := param(t, "table", 1, 11, 4)
+	loss := func(g *ag.Graph, o ag.LossOptions, lr ag.LowRank) ag.Var {
+		return ag.CrossEntropy(lookup(g, g.Param(table)), g.Param(table), lr, o)
+	}
+	other := ag.NewGraph(ag.Options{Rows: 4})
+	of := loss(other, ag.LossOptions{}, ag.LowRank{})
+	trained := param(t, "trained", 4, 11, 4)
+	if err := trained.Train(); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]func(g *ag.Graph) (ag.Var, []ag.Var){
+		"the loss of another graph":   func(g *ag.Graph) (ag.Var, []ag.Var) { return of, nil },
+		"a value of another graph":    func(g *ag.Graph) (ag.Var, []ag.Var) { return loss(g, ag.LossOptions{}, ag.LowRank{}), []ag.Var{of} },
+		"a loss that is not a scalar": func(g *ag.Graph) (ag.Var, []ag.Var) { return lookup(g, g.Param(trained)), nil },
+		"an absent value and no loss": func(g *ag.Graph) (ag.Var, []ag.Var) { return ag.Var{}, []ag.Var{{}} },
+		"too much smoothing":          func(g *ag.Graph) (ag.Var, []ag.Var) { return loss(g, ag.LossOptions{Smoothing: 2}, ag.LowRank{}), nil },
+		"noise with a negative scale": func(g *ag.Graph) (ag.Var, []ag.Var) { return ag.Noise(lookup(g, g.Param(table)), -1), nil },
+		"dropout of everything": func(g *ag.Graph) (ag.Var, []ag.Var) {
+			lr := ag.LowRank{A: g.Param(param(t, "a", 2, 2, 4)), B: g.Param(param(t, "b", 3, 11, 2)), Scale: 1, Dropout: 1}
+			return loss(g, ag.LossOptions{}, lr), nil
+		},
+	} {
+		g := ag.NewGraph(ag.Options{Rows: 4})
+		of, keep := c(g)
+		if _, err := g.Compile(of, keep...); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	g := ag.NewGraph(ag.Options{Rows: -1})
+	if _, err := g.Compile(loss(g, ag.LossOptions{}, ag.LowRank{})); err == nil {
+		t.Error("a negative number of rows: no error")
 	}
 }
 
