@@ -31,6 +31,7 @@ type Adapter struct {
 	overrides []*override
 	starts    []start
 	enabled   bool
+	merged    bool // into the model, so that it has no parameters left
 }
 
 // layer is one slot's adapter.
@@ -260,6 +261,9 @@ func (a *Adapter) Enable() error {
 	if a.enabled {
 		return nil
 	}
+	if err := a.checkMerged("enable"); err != nil {
+		return err
+	}
 	if err := unadapted(a.model); err != nil {
 		return err
 	}
@@ -321,6 +325,9 @@ func (a *Adapter) Invalidate() {
 
 // Train makes all of the adapter's parameters trainable. The base stays frozen.
 func (a *Adapter) Train() error {
+	if err := a.checkMerged("train"); err != nil {
+		return err
+	}
 	for _, w := range a.overrides {
 		if w.frozen {
 			return fmt.Errorf("lora: %s is changed by an adapter on a parameter, which can be used and merged but not trained further", w.param.Name)

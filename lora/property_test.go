@@ -211,6 +211,26 @@ func TestAdapterLifecycle(t *testing.T) {
 	}
 }
 
+// TestMerge_ends checks that a merged adapter, which has no parameters left, is not enabled, trained, or saved.
+func TestMerge_ends(t *testing.T) {
+	m, dir := model(t, "base"), t.TempDir()
+	a, err := lora.Inject(m, lora.Default(), rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Merge(); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{"enable": a.Enable(), "train": a.Train(), "save": a.Save(dir, lora.SaveOptions{}), "restore": a.Restore(dir), "merge": a.Merge()} {
+		if want := "lora: " + what + ": the adapter has been merged into the model"; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 // TestRestore checks, with any settings, that a run resumed from a checkpoint gives the same bits as an uninterrupted
 // run.
 func TestRestore(t *testing.T) {

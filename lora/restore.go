@@ -11,6 +11,9 @@ import (
 // adapter must have been created with the same settings and base. A missing or unexpected tensor is an error and
 // leaves the adapter unchanged.
 func (a *Adapter) Restore(dir string) error {
+	if err := a.checkMerged("restore"); err != nil {
+		return err
+	}
 	d, err := Open(dir)
 	if err != nil {
 		return err

@@ -24,6 +24,9 @@ type SaveOptions struct {
 // initialStateFile if there is one, and then adapter_config.json, each atomically. It reads the files back and
 // compares every setting and every bit. After an error, dir contains the previous adapter or none at all.
 func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
+	if err := a.checkMerged("save"); err != nil {
+		return err
+	}
 	config, err := json.MarshalIndent(a.peftConfig(o), "", "  ")
 	if err != nil {
 		return fmt.Errorf("lora: save: %w", err)
