@@ -32,8 +32,8 @@ const authorsStd = 0.02
 // New returns a model with random weights drawn from r and stored as o specifies. It needs little memory beyond that
 // of the weights. The same configuration, scheme, and random source give identical bits.
 func New(c Config, scheme Init, r *rand.Rand, o LoadOptions) (*Model, error) {
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("mamba: config: %w", err)
+	if err := c.prepare(o); err != nil {
+		return nil, err
 	}
 	if scheme != InitMambaSSM && scheme != InitHF {
 		return nil, fmt.Errorf("mamba: init: want %s or %s, got %q", InitMambaSSM, InitHF, scheme)

@@ -18,7 +18,7 @@ type LoadOptions struct {
 	// read. That halves the memory of a model that is only run or trained with adapters. See [ag.Param.PackOnly].
 	Packed bool
 	// VocabSize, if larger than the file's, extends the table and the head to this many rows. New rows are the mean
-	// of the old ones; see [weights.Reader.Grow].
+	// of the old ones; see [weights.Reader.Grow]. [New] draws them like the others.
 	VocabSize int
 }
 

@@ -14,8 +14,8 @@ import (
 // parameters of one type share one block of memory, which uses no physical memory until it is written to. The model
 // must not be run.
 func Outline(c Config, o LoadOptions) (*Model, error) {
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("mamba: config: %w", err)
+	if err := c.prepare(o); err != nil {
+		return nil, err
 	}
 	var wide, narrow, quantized int
 	for _, t := range layout(c) {
@@ -50,13 +50,21 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 	return m, err
 }
 
+// prepare sets the vocabulary that o requests and returns what is wrong with the configuration or with o.
+func (c *Config) prepare(o LoadOptions) error {
+	c.VocabSize = max(c.VocabSize, o.VocabSize)
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("mamba: config: %w", err)
+	}
+	return o.Precision.Validate()
+}
+
 // Footprint returns the bytes that the weights of a model with configuration c occupy when stored as o specifies, and
 // the bytes of the largest of them in float32.
 func Footprint(c Config, o LoadOptions) (all, one int64, err error) {
-	if err := c.Validate(); err != nil {
-		return 0, 0, fmt.Errorf("mamba: config: %w", err)
+	if err := c.prepare(o); err != nil {
+		return 0, 0, err
 	}
-	c.VocabSize = max(c.VocabSize, o.VocabSize)
 	const float32Bytes = 4
 	for _, t := range layout(c) {
 		n := tensor.Shape(t.shape).TotalSize()

@@ -235,3 +235,26 @@ func TestWriteGGUF_notFinite(t *testing.T) {
 		}
 	}
 }
+
+// TestNew_options checks that New, Outline, and Footprint heed the same options.
+func TestNew_options(t *testing.T) {
+	c := Default()
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize, c.TimeStepRank, c.IntermediateSize = 20, 8, 1, 4, 2, 16
+	draw := func(o LoadOptions) (*Model, error) { return New(c, InitHF, rand.New(rand.NewPCG(1, 2)), o) }
+	outline := func(o LoadOptions) (*Model, error) { return Outline(c, o) }
+	for name, get := range map[string]func(LoadOptions) (*Model, error){"New": draw, "Outline": outline} {
+		m, err := get(LoadOptions{VocabSize: 25})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Config.VocabSize != 25 || m.Head.Out() != 25 {
+			t.Errorf("%s: the vocabulary has %d ids, want 25", name, m.Config.VocabSize)
+		}
+		if _, err := get(LoadOptions{Precision: "int3"}); err == nil {
+			t.Errorf("%s: an unknown precision is accepted", name)
+		}
+	}
+	if _, _, err := Footprint(c, LoadOptions{Precision: "int3"}); err == nil {
+		t.Error("Footprint: an unknown precision is accepted")
+	}
+}
