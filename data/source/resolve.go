@@ -187,7 +187,7 @@ func (c *Config) find(ctx context.Context, path string) (s selection, err error)
 		return folderFiles(id, request, c.Format)
 	}
 	if !hub.IsID(id) || kindOf[endingOf(id)] != "" {
-		return s, fault.NotFound("data: %s: no such file or directory", path)
+		return s, fault.NoFile("data: %s: no such file or directory", path)
 	}
 	h := c.Hub
 	if h == nil {
@@ -207,7 +207,7 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 		return s, fmt.Errorf("data: %s: %w", pattern, err)
 	}
 	if len(found) == 0 {
-		return s, fault.NotFound("data: %s: no file matches", pattern)
+		return s, fault.NoFile("data: %s: no file matches", pattern)
 	}
 	var data []string
 	for _, name := range found {

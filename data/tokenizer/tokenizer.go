@@ -76,7 +76,7 @@ func exists(path string) bool {
 func load(file, dir, name string, read reader) (*Tokenizer, error) {
 	raw, err := read(name, inputfile.MaxTokenizer)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.NotFound("tokenizer: no file %s", file)
+		return nil, fault.NoFile("tokenizer: no file %s", file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)

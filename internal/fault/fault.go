@@ -5,6 +5,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"unicode/utf8"
 )
@@ -159,6 +160,14 @@ var ErrNotFound = errors.New("not found")
 // NotFound returns an error for a name that does not exist: a path, a pattern, a repository, a split, or a column. Its
 // text is only the message.
 func NotFound(format string, args ...any) error { return notFound(fmt.Sprintf(format, args...)) }
+
+// NoFile is like [NotFound] for a file or directory: the error also matches [fs.ErrNotExist].
+func NoFile(format string, args ...any) error { return noFile{NotFound(format, args...)} }
+
+type noFile struct{ error }
+
+func (e noFile) Is(target error) bool { return target == fs.ErrNotExist }
+func (e noFile) Unwrap() error        { return e.error }
 
 type notFound string
 

@@ -3,6 +3,7 @@ package fault_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strings"
 	"testing"
@@ -42,6 +43,16 @@ func TestNotFound(t *testing.T) {
 	err := fmt.Errorf("data: %w", fault.NotFound("no column %q", "text"))
 	if !errors.Is(err, fault.ErrNotFound) || err.Error() != `data: no column "text"` {
 		t.Error(err)
+	}
+}
+
+func TestNoFile(t *testing.T) {
+	err := fault.NoFile("data: %s: no such file or directory", "a.csv")
+	if !errors.Is(err, fault.ErrNotFound) || !errors.Is(err, fs.ErrNotExist) || err.Error() != "data: a.csv: no such file or directory" {
+		t.Error(err)
+	}
+	if errors.Is(fault.NotFound("no column"), fs.ErrNotExist) {
+		t.Error("a column is not a file")
 	}
 }
 
