@@ -192,3 +192,10 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 		}
 	}
 }
+
+func TestNew_frozen(t *testing.T) {
+	p := ag.Zeros("p", 2, 3)
+	if _, err := New(Default(), []Group{{Params: []*ag.Param{p}, Rate: 1}}); err == nil {
+		t.Error("a frozen parameter has no gradient, but no error")
+	}
+}

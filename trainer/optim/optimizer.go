@@ -86,7 +86,8 @@ var rules = map[string]func(Config) rule{
 // names returns the values of optim.
 func names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
 
-// New returns the optimizer selected by the settings, with zero state. Two parameters with the same name are an error.
+// New returns the optimizer selected by the settings, with zero state. Two parameters with the same name are an error, and so
+// is a frozen one.
 func New(c Config, groups []Group) (*Optimizer, error) {
 	return newOptimizer(c, groups, whole, onHost)
 }
@@ -129,6 +130,9 @@ func newOptimizer(c Config, groups []Group, owned func(*ag.Param) []Extent, arra
 				return nil, fmt.Errorf("optim: two parameters are named %s", p.Name)
 			}
 			seen[p.Name] = true
+			if !p.Trainable() {
+				return nil, fmt.Errorf("optim: %s is frozen", p.Name)
+			}
 			o.params = append(o.params, p)
 			if g.Decay != 0 {
 				o.decayed = append(o.decayed, p.Name)
