@@ -16,11 +16,9 @@ const (
 	gcSlack = 16 << 20
 )
 
-// ballast counts as live memory, of which gcSlack is gcPercent. It is never touched, so it takes only address space.
-var ballast []byte
-
-// collectEarly makes the garbage collector run early.
-var collectEarly = sync.OnceFunc(func() {
+// collectEarly makes the garbage collector run early. It returns memory that counts as live, of which gcSlack is
+// gcPercent. The memory is kept but never touched, so it takes only address space.
+var collectEarly = sync.OnceValue(func() []byte {
 	debug.SetGCPercent(gcPercent)
-	ballast = make([]byte, gcSlack*100/gcPercent)
+	return make([]byte, gcSlack*100/gcPercent)
 })
