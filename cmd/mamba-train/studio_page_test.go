@@ -86,9 +86,17 @@ func TestStudioPage(t *testing.T) {
 
 	s.browse(t, ctx, "start")
 	studiotest.Until(t, ctx, `document.querySelector("#upload")`)
-	typo := writeFile(t, "typo.yaml", "model: nowhere\noutput_dir: runs/typo\ntrain: {learning_rat: 1.0e-3}\n")
+	typo := writeFile(t, "typo.yaml", `model: nowhere
+output_dir: runs/typo
+gradient_checkpointing: True
+data: {train: x.csv, prompt: "Q: {{.q}}\nA:", completion: a}
+train: {learning_rat: 1.0e-3, optim: adamww}
+`)
 	studiotest.Do(t, ctx, chromedp.SetUploadFiles("#upload", []string{typo}))
 	seen(t, ctx, ".side pre", "output_dir: runs/typo") // the form has been checked
+	for _, kept := range []string{"gradient_checkpointing: true", "Q: {{.q}}\n", "optim: adamww"} {
+		seen(t, ctx, ".side pre", kept)
+	}
 	const misspelled = "train.learning_rat: unknown key; did you mean train.learning_rate?"
 	seen(t, ctx, ".side .problem", misspelled)
 	studiotest.Do(t, ctx, chromedp.SetUploadFiles("#upload", []string{filepath.Join(root, "configs/quickstart.yaml")}))

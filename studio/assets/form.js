@@ -6,12 +6,13 @@ import { h } from "./dom.js";
 const usual = new Set(["model", "output_dir", "data.train", "data.eval_fraction", "data.dataset_text_field", "data.messages", "data.max_length",
   "train.num_train_epochs", "train.max_steps", "train.per_device_train_batch_size", "train.gradient_accumulation_steps", "train.learning_rate",
   "train.lr_scheduler_type", "train.warmup_steps", "train.eval_steps", "train.save_steps", "train.sample_prompts", "lora.r", "lora.lora_alpha", "lora.target_modules"]);
+const manyLines = new Set(["data.template", "data.prompt", "data.completion", "train.sample_prompts"]); // an input would drop line breaks
 const needed = new Set(["model", "output_dir", "data.train"]);
 const titles = { "": "Run", data: "Data", train: "Training", lora: "Adapter (LoRA)" };
 const omitted = new Set(["distributed"]); // runs started by mpirun
 
-// fields returns the form for a schema: {element, values(), fill(values), mark(faults), focus(key)}. changed is called after
-// every input.
+// fields returns the form for a schema: {element, values(), fill(values), mark(faults), focus(key)}. fill returns the faults
+// of values that the form cannot show. changed is called after every input.
 export function fields(schema, changed) {
   const all = new Map();
   const sections = [];
@@ -45,7 +46,7 @@ export function fields(schema, changed) {
     let input;
     if (s.type === "boolean") input = h("input", { type: "checkbox", id, checked: s.default === true });
     else if (words) input = h("select", { id }, words.filter((w, i) => words.indexOf(w) === i).map((w) => h("option", { value: w }, w)));
-    else if (key === "data.template" || key === "train.sample_prompts") input = h("textarea", { id, rows: 2, placeholder: standard });
+    else if (manyLines.has(key)) input = h("textarea", { id, rows: 2, placeholder: standard });
     else input = h("input", { type: "text", id, placeholder: standard, inputmode: { integer: "numeric", number: "decimal" }[s.type], autocomplete: "off", spellcheck: "false" });
     const fault = h("p", { class: "problem", id: `${id}-fault` });
     const set = h("span", { class: "set faint", hidden: true }, "set");
@@ -117,16 +118,20 @@ export function fields(schema, changed) {
       return values;
     },
     fill(values) {
+      const faults = [];
       for (const [key, f] of all) {
         reset(f);
         if (values[key] === undefined || same(f, values[key])) continue;
-        if (f.check) f.input.checked = values[key] === "true";
+        if (f.words && !f.words.includes(values[key])) f.input.append(h("option", { value: values[key] }, values[key])); // the check reports it
+        if (f.check && !/^(true|false)$/i.test(values[key])) faults.push({ key, problem: `want true or false, got ${values[key]}` });
+        if (f.check) f.input.checked = values[key].toLowerCase() === "true";
         else f.input.value = values[key];
         tell(f);
         if (!usual.has(key)) f.element.closest("details").open = true;
       }
       adapter.checked = values.lora !== undefined;
       showAdapter();
+      return faults;
     },
     // mark shows each fault at its field and returns the faults without a field.
     mark(faults) {

@@ -5,23 +5,24 @@ import { getJSON, postJSON } from "./source.js";
 import { fields } from "./form.js";
 
 const pause = 350, longPause = 1200; // ms after the last keystroke before requesting the memory and the time
-let kept = null; // the input and the faults of its file, for when the view is opened again
+let kept = null; // what was entered and the faults of the opened file, for when the view is opened again
 
 export const startView = {
   name: "start", title: "Start", make(source, like) {
     const element = h("div", { class: "start" }, h("h1", {}, "Start a run"), h("p", { class: "faint", role: "status" }, "Loading …"));
     let close = () => {};
-    build(source, like).then((view) => { element.replaceChildren(...view.children); close = view.close; }, (problem) => {
+    let left = false;
+    build(source, like).then((view) => { element.replaceChildren(...view.children); if (left) view.close(); else close = view.close; }, (problem) => {
       element.replaceChildren(h("h1", {}, "Start a run"), h("p", { class: "problem", role: "alert" }, problem.message));
     });
-    return { title: "Start a run", element, close: () => close() };
+    return { title: "Start a run", element, close: () => { left = true; close(); } };
   },
 };
 
 async function build(source, like) {
   const [schema, offers] = await Promise.all([getJSON("/api/schema"), getJSON("/api/start/files")]);
   const form = fields(schema, changed);
-  const file = h("input", { type: "text", id: "file", autocomplete: "off", spellcheck: "false", oninput: () => { ownName = file.value !== ""; } });
+  const file = h("input", { type: "text", id: "file", autocomplete: "off", spellcheck: "false", oninput: () => { ownName = file.value !== ""; keep(); } });
   const fileFault = h("p", { class: "problem", id: "file-fault", role: "alert" });
   file.setAttribute("aria-describedby", "file-fault");
   const replace = h("input", { type: "checkbox", id: "replace" }), overwrite = h("input", { type: "checkbox", id: "overwrite" });
@@ -32,10 +33,10 @@ async function build(source, like) {
   const button = h("button", { type: "submit", class: "primary" }, "Start the run");
   const failure = h("p", { class: "problem", role: "alert" });
   const lost = h("p", { class: "problem", role: "alert" }); // what the form does not contain of the opened file
-  let ownName = false, timer = 0, slow = 0, asking = new AbortController(), latest = null;
+  let ownName = false, timer = 0, slow = 0, asking = new AbortController();
 
   const choice = h("select", { id: "begin" }, offers.files.map((f) => h("option", { value: f }, f)));
-  const upload = h("input", { type: "file", id: "upload", accept: ".yaml,.yml", onchange: () => open(upload.files[0]?.text().then((text) => ({ text }))) });
+  const upload = h("input", { type: "file", id: "upload", accept: ".yaml,.yml", onclick: () => { upload.value = ""; /* the same file may have changed */ }, onchange: () => open(upload.files[0]?.text().then((text) => ({ text }))) });
   const begin = h("div", { class: "controls" },
     h("span", {}, h("label", { for: "begin" }, "Start from "), choice),
     h("button", { type: "button", onclick: () => open({ file: choice.value }) }, "Fill in the form"),
@@ -55,9 +56,9 @@ async function build(source, like) {
       failure.textContent = "";
       const opened = await (await postJSON("/api/start/open", what)).json();
       if (what.dir) opened.values.output_dir = another(opened.values.output_dir ?? "");
-      form.fill(opened.values);
+      const faults = [...opened.faults, ...form.fill(opened.values)];
       ownName = false;
-      lost.textContent = opened.faults.length === 0 ? "" : ["The form does not contain all of the file.", ...opened.faults.map(say)].join("\n");
+      lost.textContent = faults.length === 0 ? "" : ["The form does not contain all of the file.", ...faults.map(say)].join("\n");
       changed();
     } catch (problem) { failure.textContent = problem.message; }
   }
@@ -67,17 +68,19 @@ async function build(source, like) {
     asking = new AbortController();
     clearTimeout(timer);
     clearTimeout(slow);
+    failure.textContent = "";
     const values = form.values();
-    kept = { values, lost: lost.textContent };
     if (!ownName) file.value = values.output_dir ? values.output_dir.replace(/[\\/]+$/, "") + ".yaml" : "";
+    keep();
     timer = setTimeout(() => check(values, asking.signal), pause);
   }
+
+  function keep() { kept = { values: form.values(), lost: lost.textContent, file: ownName ? file.value : "" }; }
 
   async function check(values, signal) {
     try {
       const answer = await (await postJSON("/api/start/check", { values }, signal)).json();
       if (signal.aborted) return;
-      latest = answer;
       show(answer);
       if (answer.needs && answer.needs.memory_bytes < answer.needs.limit_bytes / 4) slow = setTimeout(() => measure(values, signal), longPause);
       else if (answer.needs) time.replaceChildren(h("button", { type: "button", onclick: () => measure(values, signal) }, "Estimate the time"));
@@ -85,7 +88,6 @@ async function build(source, like) {
   }
 
   function show(answer) {
-    failure.textContent = "";
     yaml.textContent = answer.yaml;
     const unplaced = form.mark(answer.faults);
     overwriteLine.hidden = !answer.existing;
@@ -143,8 +145,13 @@ async function build(source, like) {
   }
 
   if (like) await open({ dir: source.runs.get(like)?.path ?? like });
-  else if (kept) { lost.textContent = kept.lost; form.fill(kept.values); changed(); }
-  else await open({ file: "starter" });
+  else if (kept) {
+    lost.textContent = kept.lost;
+    form.fill(kept.values);
+    file.value = kept.file;
+    ownName = file.value !== "";
+    changed();
+  } else await open({ file: "starter" });
   return {
     children: [h("h1", {}, "Start a run"), begin, page],
     close() { asking.abort(); clearTimeout(timer); clearTimeout(slow); },
@@ -172,8 +179,8 @@ export const jobView = {
       if (job) {
         console.textContent = job.console;
         state.textContent = job.running ? "The process is running and loading the model." : `The process has ended${job.exit_code === null ? "" : ` with exit code ${job.exit_code}`}.`;
-        began ||= job.running;
-      } else state.textContent = "No run was started here.";
+        began ||= job.running || job.exit_code === 0; // a short run may have ended already
+      } else state.textContent = job === null ? "No run was started here." : "The server does not answer.";
       const run = [...source.runs.values()].find((r) => r.path === dir && r.step > 0);
       if (run && began) location.replace(route("run", run.id));
       else timer = setTimeout(poll, 1000);
@@ -203,24 +210,28 @@ export function runActions(source, path) {
 
   const runOf = () => [...source.runs.values()].find((r) => r.path === path());
 
-  // refresh requests the job and returns it.
+  // refresh requests the job and returns it: null if there is none, undefined if the server does not answer.
   async function refresh() {
     if (closed || !path()) return null;
     let job = null;
     try {
       job = (await getJSON(`/api/jobs?dir=${encodeURIComponent(path())}`)).jobs[0] ?? null;
-    } catch { return null; }
-    const run = runOf(), running = job?.running || run?.state === "running";
+    } catch { return undefined; }
+    const run = runOf(), running = job?.running || run?.state === "running", ended = ["interrupted", "lost"].includes(run?.state);
+    const failed = !running && ended && job?.exit_code && ![130, 143].includes(job.exit_code); // otherwise, it was told to stop
     stop.hidden = !job?.running;
     stop.disabled = Boolean(job?.stopping);
     stop.textContent = job?.stopping ? "Stopping …" : "Stop";
-    resume.hidden = running || !(run ? ["interrupted", "lost"].includes(run.state) : job);
-    said.textContent = job?.stopping ? "Finishing the current step and saving." : !job?.running && run?.state === "running" ? "Started elsewhere: stop it there with Ctrl-C." : "";
+    resume.hidden = running || !(run ? ended : job);
+    said.textContent = job?.stopping ? "Finishing the current step and saving." : !job?.running && run?.state === "running" ? "Started elsewhere: stop it there with Ctrl-C."
+      : failed ? `The last process ended with exit code ${job.exit_code}; its output gives the reason.` : "";
     attempt.hidden = !(run && (run.checkpoints?.length || run.state === "finished"));
     like.hidden = !run;
     if (run) { attempt.href = route("try", run.id); like.href = route("start", run.id); }
     outputs.hidden = !job || !run;
     if (job) output.textContent = job.console;
+    clearTimeout(timer);
+    if (job?.running && !closed) timer = setTimeout(refresh, 2000); // a process that fails early changes no file of the run
     return job;
   }
 
