@@ -116,11 +116,13 @@ func TestPage_watchesRun(t *testing.T) {
 	f.WriteString(rows(4, 6, 4) + `{"step":9999,"lo`) // incomplete line
 	shows(t, ctx, "dd", "60 / 100")
 	studiotest.Until(t, ctx, `document.querySelector(".plot").getAttribute("aria-label").includes("up to step 60")`)
+	f.WriteString("\n" + rows(7, 7, 4)) // soon after the page has read the curves, and nothing follows
 	lock.Close()
 	shows(t, ctx, ".state", "lost")
+	studiotest.Until(t, ctx, `document.querySelector(".plot").getAttribute("aria-label").includes("up to step 70")`)
 
 	studiotest.Do(t, ctx, chromedp.Reload()) // without the token in the URL
-	shows(t, ctx, "dd", "60 / 100")
+	shows(t, ctx, "dd", "70 / 100")
 }
 
 func TestPage_showsRun(t *testing.T) {

@@ -49,6 +49,8 @@ export function app(source, others = []) {
     for (const a of [...nav.children].slice(1)) a.remove();
   }
 
+  const textsAge = 30_000; // ms between updates of texts such as "2 min ago"
+  if (source.live) setInterval(() => document.hidden || current?.update?.(), textsAge);
   window.addEventListener("hashchange", () => { open(); window.scrollTo(0, 0); main.focus({ preventScroll: true }); });
   source.start(() => current?.update?.(), (ok, problem) => {
     connection.textContent = ok ? "" : `not connected${problem ? `: ${problem}` : ""}`;

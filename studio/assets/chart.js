@@ -30,9 +30,9 @@ export function lineColor(i) {
   return `--line-${i % 8}`;
 }
 
-// dashes distinguish lines without color.
+// dashes distinguish lines without color, and from the earlier line with the same color.
 function dash(i) {
-  return [undefined, [7, 4], [2, 3], [9, 3, 2, 3]][Math.floor(i / 2) % 4];
+  return [undefined, [7, 4], [2, 3], [9, 3, 2, 3]][(Math.floor(i / 2) + Math.floor(i / 8)) % 4];
 }
 
 // swatch shows a line's color and dashes next to its name.
@@ -43,7 +43,7 @@ export function swatch(i) {
   return element;
 }
 
-// chart returns a figure. show({lines, marks, view}) draws lines [{name, points}] of columns step, tokens, seconds and
+// chart returns a figure: {element, show, close}. show({lines, marks, view}) draws lines [{name, points}] of columns step, tokens, seconds and
 // value, and marks [{step, kind, text}]; view is {axis, log, smoothing}.
 export function chart(title, { tall = false } = {}) {
   const summary = h("p", { class: "hidden" });
@@ -85,9 +85,9 @@ export function chart(title, { tall = false } = {}) {
       const x = [], y = [];
       line.points[view.axis].forEach((at, i) => {
         if (at === null || x.length > 0 && at < x.at(-1)) return;
-        const v = line.points.value[i];
+        const value = line.points.value[i], v = view.log && value <= 0 ? null : value;
         if (at === x.at(-1)) y[y.length - 1] = v;
-        else { x.push(at); y.push(view.log && v <= 0 ? null : v); }
+        else { x.push(at); y.push(v); }
       });
       tables.push(view.smoothing > 0 ? [x, y, smooth(y, view.smoothing)] : [x, y]);
     }
@@ -180,12 +180,13 @@ export function chart(title, { tall = false } = {}) {
       const n = line.points.step.length, stride = Math.max(1, Math.ceil(n / 50));
       for (let i = (n - 1) % stride; i < n; i += stride) rows.push({ line, i });
     }
-    numbers.querySelector(".scroll")?.remove();
-    numbers.append(table(`Values of ${title}`, [
+    const fresh = table(`Values of ${title}`, [
       { head: "step", cell: (r) => count(r.line.points.step[r.i]) },
       { head: "line", cell: (r) => r.line.name },
       { head: "value", numeric: true, cell: (r) => number(r.line.points.value[r.i]) },
-    ], rows));
+    ], rows);
+    const old = numbers.querySelector(".scroll"); // it keeps the focus and the scroll position
+    if (old) old.replaceChildren(...fresh.children); else numbers.append(fresh);
   }
 
   numbers.addEventListener("toggle", () => numbers.open && state && list());
@@ -199,13 +200,23 @@ export function chart(title, { tall = false } = {}) {
     read(at);
   });
   plot.addEventListener("mouseleave", () => drawn && read(null));
-  new ResizeObserver(() => {
+  const resized = new ResizeObserver(() => {
     if (!state || plot.clientWidth === 0) return;
     if (!drawn) show(state);
     else if (drawn.width !== plot.clientWidth) drawn.setSize({ width: plot.clientWidth, height: height() });
-  }).observe(plot);
-  document.addEventListener("theme", () => state && show(state));
-  return { element, show };
+  });
+  resized.observe(plot);
+  const recolor = () => state && show(state);
+  document.addEventListener("theme", recolor);
+
+  // close frees what would otherwise stay in memory: the window refers to every plot.
+  function close() {
+    resized.disconnect();
+    document.removeEventListener("theme", recolor);
+    drawn?.destroy();
+    drawn = state = null;
+  }
+  return { element, show, close };
 }
 
 // controls returns the controls shared by the charts; changed(view) is called after each change.

@@ -1,6 +1,6 @@
 // Several runs in the same charts, and the settings that differ between them.
 
-import { h, route, number, count, table, stateBadge, steps, none, metricName, capital } from "./dom.js";
+import { h, route, number, count, table, stateBadge, steps, none, metricName, capital, paced, keepFocus } from "./dom.js";
 import { chart, controls, groups, swatch } from "./chart.js";
 
 export function compareView(source, view, ids) {
@@ -8,9 +8,11 @@ export function compareView(source, view, ids) {
   const overview = h("div"), problems = h("p", { class: "problem" });
   const element = h("div", {}, h("div", { class: "bar" }, h("h1", {}, `Comparing ${ids.length} runs`)), overview, controls(view, draw), problems, grid, differences);
   const charts = new Map(), histories = new Map(), seen = new Map();
-  let busy = false, next = 0;
+  const reading = paced(read);
+  let closed = false;
 
   function draw() {
+    if (closed) return;
     const names = [...new Set(ids.flatMap((id) => histories.get(id)?.names ?? []))];
     const compared = groups(names).flatMap((group) => group.names).filter((n) => n.endsWith("loss") || !n.startsWith("eval_"));
     for (const name of compared) {
@@ -25,8 +27,8 @@ export function compareView(source, view, ids) {
     }
   }
 
-  async function update() {
-    overview.replaceChildren(table("Compared runs", [
+  function update() {
+    keepFocus(() => overview.replaceChildren(table("Compared runs", [
       { head: "run", cell: (r) => [swatch(r.color), h("a", { href: route("run", r.id) }, r.id)] },
       { head: "state", cell: (r) => r.run ? stateBadge(r.run.state) : "gone" },
       { head: "steps", numeric: true, cell: (r) => r.run ? steps(r.run) : none },
@@ -34,10 +36,12 @@ export function compareView(source, view, ids) {
       { head: "eval loss", numeric: true, cell: (r) => number(r.run?.eval_loss) },
       { head: "best", numeric: true, cell: (r) => number(r.run?.best_metric) },
       { head: "tokens/s", numeric: true, cell: (r) => number(r.run?.tokens_per_second) },
-    ], ids.map((id, color) => ({ id, color, run: source.runs.get(id) }))));
-    if (busy || Date.now() < next) return;
-    busy = true;
-    const began = Date.now();
+    ], ids.map((id, color) => ({ id, color, run: source.runs.get(id) })))));
+    reading.ask();
+  }
+
+  async function read() {
+    let problem = "";
     for (const id of ids) {
       const run = source.runs.get(id);
       const now = run ? `${run.step} ${run.updated}` : "gone";
@@ -45,13 +49,18 @@ export function compareView(source, view, ids) {
       try {
         histories.set(id, await source.curves(id));
         seen.set(id, now);
-      } catch (problem) {
-        problems.textContent = problem.message;
+      } catch (failure) {
+        problem = failure.message;
       }
     }
+    problems.textContent = problem;
     draw();
-    next = Date.now() + Math.max(1500, 20 * (Date.now() - began));
-    busy = false;
+  }
+
+  function close() {
+    closed = true;
+    reading.close();
+    for (const c of charts.values()) c.close();
   }
 
   async function compareSettings() {
@@ -64,6 +73,6 @@ export function compareView(source, view, ids) {
   }
 
   update();
-  compareSettings().catch((problem) => { problems.textContent = problem.message; });
-  return { title: `${count(ids.length)} runs`, element, update };
+  compareSettings().catch((failure) => { differences.replaceChildren(h("p", { class: "problem" }, failure.message)); });
+  return { title: `${count(ids.length)} runs`, element, update, close };
 }

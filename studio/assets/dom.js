@@ -45,9 +45,10 @@ export function bytes(v) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return none;
   if (seconds < 10) return `${number(Math.round(seconds * 10) / 10)} s`;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
+  seconds = Math.round(seconds);
+  if (seconds < 60) return `${seconds} s`;
   const m = Math.floor(seconds / 60);
-  if (m < 60) return `${m} min ${Math.round(seconds % 60)} s`;
+  if (m < 60) return `${m} min ${seconds % 60} s`;
   if (m < 48 * 60) return `${Math.floor(m / 60)} h ${m % 60} min`;
   return `${Math.floor(m / 60 / 24)} d ${Math.floor(m / 60) % 24} h`;
 }
@@ -100,6 +101,39 @@ export function table(caption, columns, rows) {
       h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: c.className ?? (c.numeric ? "numeric" : null) }, c.head)))),
       h("tbody", {}, rows.map((row) => h("tr", { class: row.className ?? null }, columns.map((c, i) =>
         h(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: c.className ?? (c.numeric ? "numeric" : null) }, c.cell(row))))))));
+}
+
+// paced returns {ask(), close()}: ask calls read soon, with a pause after each call, and never twice at a time. What is
+// asked for during a call or a pause is read afterwards.
+export function paced(read) {
+  let wanted = false, busy = false, closed = false, timer = 0, next = 0;
+  function ask() {
+    wanted = true;
+    if (!busy && !timer && !closed) timer = setTimeout(go, Math.max(0, next - Date.now()));
+  }
+  async function go() {
+    timer = 0;
+    wanted = false;
+    busy = true;
+    const began = Date.now();
+    try {
+      await read();
+    } finally {
+      busy = false;
+      next = Date.now() + Math.max(1500, 20 * (Date.now() - began));
+      if (wanted) ask();
+    }
+  }
+  return { ask, close() { closed = true; clearTimeout(timer); } };
+}
+
+// keepFocus calls change, which may move or replace elements, and returns the focus to the same element or link.
+export function keepFocus(change) {
+  const focused = document.activeElement, href = focused?.getAttribute("href");
+  change();
+  if (document.activeElement === focused) return;
+  const again = focused?.isConnected ? focused : href && [...document.querySelectorAll("main a")].find((a) => a.getAttribute("href") === href);
+  again?.focus?.({ preventScroll: true });
 }
 
 export function store(key, value) {

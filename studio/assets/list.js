@@ -1,6 +1,6 @@
 // The list of runs.
 
-import { h, route, number, bytes, duration, since, moment, stateBadge, progress, steps, none } from "./dom.js";
+import { h, route, number, bytes, duration, since, moment, stateBadge, progress, steps, none, keepFocus } from "./dom.js";
 
 const mostShown = 100;
 
@@ -73,7 +73,7 @@ export function listView(source, chosen) {
       rows.set(run.id, { row, text });
     }
     const order = shown.map((run) => rows.get(run.id).row);
-    if (order.length !== body.children.length || order.some((row, i) => row !== body.children[i])) body.replaceChildren(...order);
+    if (order.length !== body.children.length || order.some((row, i) => row !== body.children[i])) keepFocus(() => body.replaceChildren(...order));
     more.hidden = found.length <= limit;
     const running = all.filter((run) => run.state === "running").length;
     status.textContent = all.length === 0 ? `No runs yet in ${source.folders.join(", ")}.`

@@ -1,6 +1,6 @@
 // One run: its curves, samples, settings, data and model card.
 
-import { h, route, number, count, counted, bytes, duration, moment, stateBadge, progress, steps, table, none, metricName } from "./dom.js";
+import { h, route, number, count, counted, bytes, duration, moment, stateBadge, progress, steps, table, none, metricName, paced } from "./dom.js";
 import { chart, controls, groups, markWords } from "./chart.js";
 
 const tabs = { curves: "Curves", samples: "Samples", settings: "Settings", data: "Data", card: "Model card" };
@@ -32,28 +32,41 @@ export function runView(source, view, id, tab = "curves") {
       ["checkpoints", run.checkpoints?.length ? run.checkpoints.map(count).join(", ") : none], ["written by", run.kind]];
     facts.replaceChildren(...items.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     if (run.problem) facts.append(h("div", {}, h("dt", {}, "problem"), h("dd", {}, run.problem)));
-    content.update?.(run);
+    content.update();
     actions?.update();
   }
 
-  // load shows the result of read, or the reason why it failed.
-  async function load(read, show) {
+  // load shows the result of read, or the reason why it failed. It reads again whenever version(run) has changed, and draws
+  // only what differs from what is shown, so that the focus and the scroll positions stay.
+  function load(read, show, version = () => "") {
+    let seen = null, shown = null;
     panel.replaceChildren(h("p", { class: "faint", role: "status" }, "Loading …"));
-    try {
-      panel.replaceChildren(...[show(await read(id))].flat());
-    } catch (problem) {
-      panel.replaceChildren(h("p", { class: "problem", role: "alert" }, problem.message));
-    }
+    const reading = paced(async () => {
+      const run = source.runs.get(id), now = run ? version(run) : "gone";
+      if (now === seen) return;
+      seen = now;
+      try {
+        const value = await read(id), text = JSON.stringify(value);
+        if (text !== shown) panel.replaceChildren(...[show(value)].flat());
+        shown = text;
+      } catch (problem) {
+        panel.replaceChildren(h("p", { class: "problem", role: "alert" }, problem.message));
+        shown = null;
+        if (problem instanceof TypeError) seen = null; // no connection: the next update tries again
+      }
+    });
+    reading.ask();
+    return { update: reading.ask, close: reading.close };
   }
 
   function curves() {
     const grid = h("div", { class: "charts" }), words = h("p", { class: "faint marks" });
     const charts = new Map();
-    let history = null, seen = "", busy = false, next = 0;
+    let history = null, seen = "", closed = false;
     panel.append(controls(view, draw), words, grid);
 
     function draw() {
-      if (!history) return;
+      if (!history || closed) return;
       const run = source.runs.get(id);
       const marks = runMarks(run, history);
       words.textContent = markWords(marks).join("  ·  ");
@@ -73,12 +86,10 @@ export function runView(source, view, id, tab = "curves") {
       }
     }
 
-    // refresh reads the curves again when the run has progressed, at most every few seconds.
-    async function refresh(run) {
-      const now = `${run.step} ${run.updated} ${run.eval_loss} ${run.checkpoints}`;
-      if (busy || now === seen || Date.now() < next) return;
-      busy = true;
-      const began = Date.now();
+    // read reads the curves again if the run has progressed.
+    async function read() {
+      const run = source.runs.get(id), now = `${run?.step} ${run?.updated} ${run?.eval_loss} ${run?.checkpoints}`;
+      if (now === seen) return;
       try {
         history = await source.curves(id);
         seen = now;
@@ -86,42 +97,38 @@ export function runView(source, view, id, tab = "curves") {
       } catch (problem) {
         words.textContent = problem.message;
       }
-      next = Date.now() + Math.max(1500, 20 * (Date.now() - began));
-      busy = false;
     }
-    return { update: refresh };
+    const reading = paced(read);
+    reading.ask();
+    return {
+      update: reading.ask,
+      close() {
+        closed = true;
+        reading.close();
+        for (const c of charts.values()) c.close();
+      },
+    };
   }
 
   function samples() {
-    let seen = null;
-    const refresh = async (run) => {
-      const now = `${run.step} ${run.eval_loss}`;
-      if (now === seen) return;
-      const first = seen === null;
-      seen = now;
-      if (first) await load(source.samples, sampleColumns);
-      else panel.replaceChildren(...[sampleColumns(await source.samples(id))].flat());
-    };
-    return { update: refresh };
+    return load(source.samples, sampleColumns, (run) => `${run.step} ${run.updated} ${run.eval_loss}`);
   }
 
   function settings() {
-    load(source.settings, settingsTable);
-    return {};
+    return load(source.settings, settingsTable, (run) => run.state);
   }
 
   function data() {
-    load(source.data, (d) => d.rows ? dataShown(d) : h("p", { class: "faint" }, "No data is available for this run."));
-    return {};
+    return load(source.data, (d) => d.rows ? dataShown(d) : h("p", { class: "faint" }, "No data is available for this run."));
   }
 
   function card() {
-    load(source.card, (text) => text ? h("pre", { class: "text", tabindex: "0" }, text) : h("p", { class: "faint" }, "The model card is written when the run ends."));
-    return {};
+    return load(source.card, (text) => text ? h("pre", { class: "text", tabindex: "0" }, text) : h("p", { class: "faint" }, "The model card is written when the run ends."),
+      (run) => run.state);
   }
 
   update();
-  return { title: id, element, update, close() { actions?.close(); } };
+  return { title: id, element, update, close() { content.close(); actions?.close(); } };
 }
 
 // runMarks returns the events of a run, by step.

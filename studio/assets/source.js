@@ -78,18 +78,19 @@ export function liveSource() {
       const stop = new AbortController();
       const hide = () => document.hidden && stop.abort();
       document.addEventListener("visibilitychange", hide);
+      let problem = "";
       try {
         await events(await request("/api/events", { signal: stop.signal }), (event, message) => {
           wait = 1;
           connection(true);
           if (event === "runs") { apply(message); changed(); }
         });
-      } catch (problem) {
-        if (!document.hidden) connection(false, problem.message);
+      } catch (failure) {
+        problem = failure.message;
       }
       document.removeEventListener("visibilitychange", hide);
-      if (!document.hidden) {
-        connection(false);
+      if (!stop.signal.aborted) {
+        connection(false, problem);
         await new Promise((done) => setTimeout(done, wait * 1000));
       }
     }

@@ -11,7 +11,7 @@ export const tryView = {
     const run = h("select", { id: "try-run", onchange: () => { location.hash = route("try", run.value); } });
     const place = h("select", { id: "try-place", onchange: describe });
     const precision = h("select", { id: "try-precision", onchange: describe }, ["auto", "float32", "bf16", "q8", "q4"].map((p) => h("option", { value: p }, p)));
-    const memory = h("p", { class: "faint", role: "status" }), failure = h("p", { class: "problem", role: "alert" });
+    const memory = h("p", { class: "faint", role: "status" }), undescribed = h("p", { class: "problem", role: "alert" }), failure = h("p", { class: "problem", role: "alert" });
     const chat = h("input", { type: "radio", name: "mode", id: "mode-chat", onchange: reset }), text = h("input", { type: "radio", name: "mode", id: "mode-text", checked: true, onchange: reset });
     const both = h("input", { type: "checkbox", id: "both", checked: true, onchange: reset });
     const system = h("textarea", { id: "system", rows: 2 }), systemLine = h("div", { class: "field" }, h("label", { for: "system" }, "System prompt"), system);
@@ -21,14 +21,14 @@ export const tryView = {
     const controls = sampling();
     const logs = Object.fromEntries(Object.entries(sides).map(([side, title]) => [side, log(title)]));
     const histories = { adapted: [], base: [] };
-    let writing = null, latest = 0;
+    let writing = null, latest = 0, saved = "";
 
     const setup = h("section", { class: "card", "aria-label": "Model" },
       h("div", { class: "controls" },
         h("span", {}, h("label", { for: "try-run" }, "Run "), run), h("span", {}, h("label", { for: "try-place" }, "Weights "), place),
         h("span", {}, h("label", { for: "try-precision" }, "Precision "), precision),
         h("button", { type: "button", onclick: unload }, "Unload model")),
-      memory);
+      memory, undescribed);
     const mode = h("fieldset", { class: "plain" }, h("legend", {}, "Mode"),
       h("span", {}, text, " ", h("label", { for: "mode-text" }, "continue a text")), h("span", {}, chat, " ", h("label", { for: "mode-chat" }, "chat, using the model's template")),
       h("span", {}, both, " ", h("label", { for: "both" }, "compare with the base model")));
@@ -52,10 +52,12 @@ export const tryView = {
     let ready = false;
     async function describe() {
       const mine = ++latest;
-      failure.textContent = "";
       if (!id) { memory.textContent = "No run has weights yet."; return; }
       const query = new URLSearchParams({ id, precision: precision.value });
-      if (place.children.length > 0) query.set("place", place.value);
+      const { checkpoints = [], state } = source.runs.get(id) ?? {};
+      saved = `${checkpoints} ${state}`;
+      const there = place.value === "" ? state === "finished" : checkpoints?.includes(Number(place.value.replace("checkpoint-", "")));
+      if (place.children.length > 0 && there) query.set("place", place.value); // otherwise, the newest weights
       try {
         const d = await getJSON(`/api/try?${query}`);
         if (mine !== latest) return;
@@ -67,7 +69,8 @@ export const tryView = {
         if (!ready) { chat.checked = d.chat; text.checked = !d.chat; }
         ready = true;
         arrange();
-      } catch (problem) { failure.textContent = problem.message; }
+        undescribed.textContent = "";
+      } catch (problem) { if (mine === latest) undescribed.textContent = problem.message; }
     }
 
     function arrange() {
@@ -110,14 +113,14 @@ export const tryView = {
     // write lets one side generate, and keeps its answer for the next message.
     async function write(side, words, options, signal) {
       const question = { id, place: place.value, side, precision: precision.value, prompt: words, options };
-      const history = histories[side];
-      if (chat.checked) {
+      const history = histories[side], before = history.length, chatting = chat.checked;
+      if (chatting) {
         if (history.length === 0 && system.value.trim()) history.push({ role: "system", content: system.value });
         history.push({ role: "user", content: words });
         question.messages = history.slice();
         question.prompt = "";
       }
-      const entry = logs[side].add(words, chat.checked);
+      const entry = logs[side].add(words, chatting);
       try {
         await events(await postJSON("/api/try", question, signal), (event, data) => {
           if (event === "loading") entry.say("loading the model …");
@@ -129,22 +132,31 @@ export const tryView = {
       } catch (problem) {
         if (signal.aborted) entry.end("stopped"); else entry.fail(problem.message);
       }
-      if (chat.checked) {
+      if (chatting) {
         if (entry.content()) history.push({ role: "assistant", content: entry.content() });
-        else history.pop(); // there was no answer
+        else history.length = before; // there was no answer
       }
     }
 
     async function unload() {
       stop();
+      failure.textContent = "";
       try { await postJSON("/api/try/unload", {}); } catch (problem) { failure.textContent = problem.message; }
       describe();
+    }
+
+    // update is called when the list of runs has changed. A run that continues saves and deletes checkpoints.
+    function update() {
+      const had = id;
+      fillRuns();
+      const { checkpoints = [], state } = source.runs.get(id) ?? {};
+      if (id && (!had || saved !== `${checkpoints} ${state}`)) describe();
     }
 
     fillRuns();
     arrange();
     describe();
-    return { title: "Try it", element, update() { const had = id; fillRuns(); if (!had && id) describe(); }, close: stop };
+    return { title: "Try it", element, update, close: stop };
   },
 };
 
