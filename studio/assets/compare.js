@@ -4,7 +4,7 @@ import { h, route, number, count, table, stateBadge, steps, none, metricName, ca
 import { chart, controls, groups, swatch } from "./chart.js";
 
 export function compareView(source, view, ids) {
-  const grid = h("div", { class: "charts" }), differences = h("section", { "aria-label": "Differences" });
+  const grid = h("div", { class: "charts" }), differences = h("section", { class: "settings", "aria-label": "Differences" });
   const overview = h("div"), problems = h("p", { class: "problem" });
   const element = h("div", {}, h("div", { class: "bar" }, h("h1", {}, `Comparing ${ids.length} runs`)), overview, controls(view, draw), problems, grid, differences);
   const charts = new Map(), histories = new Map(), seen = new Map();
