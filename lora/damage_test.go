@@ -244,3 +244,52 @@ func randomRecord(r *rand.Rand) map[string]string {
 	}
 	return map[string]string{"mamba_train": string(b)}
 }
+
+// TestCopiedHeadIsNotTrained checks that the rounded copy of an adapted head that PEFT saves for a base in half precision
+// replaces the head, but is not trained and is saved as PEFT reads it.
+func TestCopiedHeadIsNotTrained(t *testing.T) {
+	m, dir := model(t, "base"), t.TempDir()
+	c := lora.Default()
+	c.TargetModules = lora.Targets{Names: []string{"lm_head"}}
+	a, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const copied = "base_model.model.lm_head.base_layer.weight"
+	file := openTensors(t, filepath.Join(dir, lora.WeightsFile))
+	v := slices.Clone(m.Embeddings.Weight.Float32s())
+	v[0] += 0.125
+	entries := []weights.Entry{weights.FromFloat32s(copied, m.Embeddings.Weight.Shape(), v, weights.F32)}
+	for _, name := range file.Names() {
+		x, _ := file.Tensor(name)
+		entries = append(entries, weights.FromTensor(name, x, weights.F32))
+	}
+	from, to := t.TempDir(), t.TempDir()
+	copyFile(t, filepath.Join(dir, lora.ConfigFile), filepath.Join(from, lora.ConfigFile))
+	if err := weights.Save(filepath.Join(from, lora.WeightsFile), entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	a, err = lora.Load(from, model(t, "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Train(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(a.Params()); n != 2 {
+		t.Errorf("%d parameters are trained, want A and B", n)
+	}
+	if err := a.Save(to, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	saved, ok := openTensors(t, filepath.Join(to, lora.WeightsFile)).Tensor(copied)
+	if !ok {
+		t.Fatalf("%s is missing", copied)
+	}
+	if got, err := saved.Float32s(); err != nil || !slices.Equal(got, v) {
+		t.Errorf("the copy changed: %v", err)
+	}
+}

@@ -46,6 +46,7 @@ type override struct {
 	param     *ag.Param
 	base, own *tensor.Dense // base is set while the adapter is enabled
 	frozen    bool          // cannot be trained
+	copied    bool          // PEFT's copy of the base's table or head, which is part of the base and is not trained
 }
 
 // Untier is implemented by models that can untie the head from the table.
@@ -349,7 +350,9 @@ func (a *Adapter) Params() []*ag.Param {
 		ps = append(ps, l.adapter.Params()...)
 	}
 	for _, w := range a.overrides {
-		ps = append(ps, w.param)
+		if !w.copied {
+			ps = append(ps, w.param)
+		}
 	}
 	for _, s := range a.starts {
 		ps = append(ps, s.own)
@@ -369,7 +372,9 @@ func (a *Adapter) Share() (trainable, all int) {
 		}
 	}
 	for _, w := range a.overrides {
-		trainable += w.param.Size()
+		if !w.copied {
+			trainable += w.param.Size()
+		}
 	}
 	for _, s := range a.starts {
 		all += s.Size()

@@ -68,7 +68,7 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.overrides = append(a.overrides, &override{param: w.param, own: own, frozen: w.module != nil})
+		a.overrides = append(a.overrides, &override{param: w.param, own: own, frozen: w.module != nil, copied: w.copied})
 	}
 	var err error
 	a.starts, err = d.loadStarts(m)
@@ -174,6 +174,7 @@ type fitTarget struct {
 type fitParam struct {
 	param  *ag.Param
 	tensor weights.Tensor
+	copied bool
 	module *module
 }
 
@@ -270,7 +271,7 @@ func (f *fit) params() error {
 		if head.Linear != nil && p == head.Weight() && !w.copied {
 			f.split = true
 		}
-		f.parameters = append(f.parameters, fitParam{param: p, tensor: w.tensor})
+		f.parameters = append(f.parameters, fitParam{param: p, tensor: w.tensor, copied: w.copied})
 	}
 	return nil
 }
@@ -302,7 +303,7 @@ func (f *fit) untie() error {
 		return err
 	}
 	for _, w := range f.heads {
-		f.parameters = append(f.parameters, fitParam{param: head.Weight(), tensor: w.tensor})
+		f.parameters = append(f.parameters, fitParam{param: head.Weight(), tensor: w.tensor, copied: w.copied})
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
@@ -105,7 +104,7 @@ func (a *Adapter) sources() []weights.Entry {
 		}
 	}
 	for _, w := range a.overrides {
-		add(a.fileName(w.param.Name), w.own.Float32s(), w.param.Shape()...)
+		add(a.fileName(w), w.own.Float32s(), w.param.Shape()...)
 	}
 	return list
 }
@@ -125,12 +124,15 @@ func (l *layer) allMagnitudes() []float32 {
 	return norms
 }
 
-// fileName returns the name of a whole parameter in the file. PEFT moves the bias of an adapted layer one level down.
-func (a *Adapter) fileName(param string) string {
-	if path, ok := strings.CutSuffix(param, ".bias"); ok && slices.ContainsFunc(a.layers, func(l *layer) bool { return l.Path == path }) {
-		return prefix + path + ".base_layer.bias"
+// fileName returns the name of a whole parameter in the file. PEFT moves the base's parameters of an adapted layer one
+// level down.
+func (a *Adapter) fileName(w *override) string {
+	path := modulePath(w.param.Name)
+	kind := w.param.Name[len(path):]
+	if (w.copied || kind == ".bias") && slices.ContainsFunc(a.layers, func(l *layer) bool { return l.Path == path }) {
+		return prefix + path + ".base_layer" + kind
 	}
-	return prefix + param
+	return prefix + w.param.Name
 }
 
 // verify opens dir and compares its contents with what Save should have written.
