@@ -98,6 +98,8 @@ func (b Batch) check(o Options, width int) error {
 	switch {
 	case rows == 0:
 		return fmt.Errorf("autograd: batch: no rows")
+	case width > 0 && len(b.Embeds) != rows*width:
+		return fmt.Errorf("autograd: batch: the graph reads embeddings (rows, %d), but the batch has %d numbers for %d rows", width, len(b.Embeds), rows)
 	case rows > o.Rows:
 		return fmt.Errorf("autograd: batch: %d rows exceed the capacity of %d", rows, o.Rows)
 	case b.Labels != nil && len(b.Labels) != rows:

@@ -150,7 +150,14 @@ func (g *Graph) intInput(name string) Var {
 func (g *Graph) Embeds(width int) Var {
 	const name = "embeds"
 	if v := g.inputs[name]; v != nil {
+		if v.shape[1] != width {
+			g.fail(fmt.Errorf("autograd: embeddings: the width is %d, but was %d before", width, v.shape[1]))
+		}
 		return Var{v}
+	}
+	if width < 1 {
+		g.fail(fmt.Errorf("autograd: embeddings: the width must be at least 1, got %d", width))
+		return Var{&value{g: g, shape: []int{g.opts.Rows, width}}}
 	}
 	shape := []int{g.opts.Rows, width}
 	d := tensor.New(tensor.WithShape(shape...), tensor.Of(g.dtype()))

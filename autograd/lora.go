@@ -61,6 +61,9 @@ func (o branchConstants[T]) check(w, a, b []int) error {
 	if from, to := o.outputs.bounds(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
 		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in), and (out, r)", w, a, b)
 	}
+	if (a == nil) != (b == nil) {
+		return fmt.Errorf("A is %v, B is %v: want both or neither", a, b)
+	}
 	if a != nil && !(o.dropout >= 0 && o.dropout < 1) {
 		return fmt.Errorf("dropout must be at least 0 and below 1, got %v", o.dropout)
 	}

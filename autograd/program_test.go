@@ -252,6 +252,17 @@ func TestBatchErrors(t *testing.T) {
 	}
 }
 
+// A graph of embeddings does not run on those of the previous batch, nor drop the end of a row.
+func TestBadEmbeds(t *testing.T) {
+	g := ag.NewGraph(ag.Options{Rows: 4})
+	prog := compile(t, g, ag.Var{}, ag.RMSNorm(g.Embeds(3), g.Param(param(t, "w", 1, 3)), 1e-5))
+	for _, b := range []ag.Batch{{Tokens: []int{1, 2}, Starts: []int{0}}, {Embeds: make([]float32, 7), Starts: []int{0}}} {
+		if _, err := prog.Eval(context.Background(), b); err == nil {
+			t.Errorf("%d tokens and %d numbers: no error", len(b.Tokens), len(b.Embeds))
+		}
+	}
+}
+
 func TestCanceledRun(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -283,6 +294,11 @@ func TestCompile_refused(t *testing.T) {
 		"an absent value and no loss": func(g *ag.Graph) (ag.Var, []ag.Var) { return ag.Var{}, []ag.Var{{}} },
 		"too much smoothing":          func(g *ag.Graph) (ag.Var, []ag.Var) { return loss(g, ag.LossOptions{Smoothing: 2}, ag.LowRank{}), nil },
 		"noise with a negative scale": func(g *ag.Graph) (ag.Var, []ag.Var) { return ag.Noise(lookup(g, g.Param(table)), -1), nil },
+		"embeddings of two widths":    func(g *ag.Graph) (ag.Var, []ag.Var) { return ag.Var{}, []ag.Var{g.Embeds(3), g.Embeds(4)} },
+		"embeddings without a width":  func(g *ag.Graph) (ag.Var, []ag.Var) { return ag.Var{}, []ag.Var{g.Embeds(0)} },
+		"a branch without A": func(g *ag.Graph) (ag.Var, []ag.Var) {
+			return loss(g, ag.LossOptions{}, ag.LowRank{B: g.Param(param(t, "b", 3, 11, 2))}), nil
+		},
 		"dropout of everything": func(g *ag.Graph) (ag.Var, []ag.Var) {
 			lr := ag.LowRank{A: g.Param(param(t, "a", 2, 2, 4)), B: g.Param(param(t, "b", 3, 11, 2)), Scale: 1, Dropout: 1}
 			return loss(g, ag.LossOptions{}, lr), nil
