@@ -705,3 +705,19 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 		}
 	}
 }
+
+func TestNew_refused(t *testing.T) {
+	for what, spoil := range map[string]func(*Task){
+		"no program":         func(k *Task) { k.Program = nil },
+		"no data":            func(k *Task) { k.Train = nil },
+		"an empty set":       func(k *Task) { k.Eval = []EvalSet{{}} },
+		"sets with one name": func(k *Task) { k.Eval = []EvalSet{{Name: "a", Source: k.Train}, {Name: "a", Source: k.Train}} },
+		"a negative ratio":   func(k *Task) { k.LoRAPlusRatio = -1 },
+	} {
+		r := newRun()
+		spoil(&r.task)
+		if _, err := New(r.Config, r.task); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	ag "mambatrain/autograd"
@@ -224,6 +225,13 @@ func (t *Trainer) validate() error {
 	var l fault.List
 	l.Include("train", t.config.Validate())
 	l.Include("train", t.config.ValidateEvaluation(names))
+	l.Require(t.task.Program != nil, "Task.Program", "is required")
+	l.Require(t.task.Train != nil, "Task.Train", "is required")
+	l.Positive("Task.LoRAPlusRatio", t.task.LoRAPlusRatio)
+	for i, set := range t.task.Eval {
+		l.Require(set.Source != nil, "Task.Eval", "set %q has no source", set.Name)
+		l.Require(slices.Index(names, set.Name) == i, "Task.Eval", "two sets are named %q", set.Name)
+	}
 	l.Require(!t.config.LoadBestModelAtEnd || t.task.Storage.Output != nil || t.comm.Rank() > 0, "train.load_best_model_at_end", "requires an output directory")
 	return l.Err()
 }

@@ -193,9 +193,15 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	}
 }
 
-func TestNew_frozen(t *testing.T) {
-	p := ag.Zeros("p", 2, 3)
-	if _, err := New(Default(), []Group{{Params: []*ag.Param{p}, Rate: 1}}); err == nil {
-		t.Error("a frozen parameter has no gradient, but no error")
+// TestNew_refused checks that parameters that the first step could not update are refused.
+func TestNew_refused(t *testing.T) {
+	wide := ag.NewParam("wide", tensor.New(tensor.WithShape(2, 3), tensor.Of(tensor.Float64)))
+	if err := wide.Train(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*ag.Param{ag.Zeros("frozen", 2, 3), wide} {
+		if _, err := New(Default(), []Group{{Params: []*ag.Param{p}, Rate: 1}}); err == nil {
+			t.Errorf("%s is accepted", p.Name)
+		}
 	}
 }

@@ -87,7 +87,7 @@ var rules = map[string]func(Config) rule{
 func names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
 
 // New returns the optimizer selected by the settings, with zero state. Two parameters with the same name are an error, and so
-// is a frozen one.
+// are frozen ones and those that are not float32.
 func New(c Config, groups []Group) (*Optimizer, error) {
 	return newOptimizer(c, groups, whole, onHost)
 }
@@ -132,6 +132,9 @@ func newOptimizer(c Config, groups []Group, owned func(*ag.Param) []Extent, arra
 			seen[p.Name] = true
 			if !p.Trainable() {
 				return nil, fmt.Errorf("optim: %s is frozen", p.Name)
+			}
+			if t := p.Value.Dtype(); t.Size() != 4 {
+				return nil, fmt.Errorf("optim: %s: want a float32 parameter, got %v", p.Name, t)
 			}
 			o.params = append(o.params, p)
 			if g.Decay != 0 {
