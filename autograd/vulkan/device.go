@@ -3,6 +3,8 @@ package vulkan
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/autograd/vulkan/vk"
@@ -100,6 +102,25 @@ func (d *Device) Supports(s kernel.DeviceSizes) error {
 	case s.ConvTaps > maxTaps:
 		return fmt.Errorf("vulkan: the convolution has %d taps, want at most %d", s.ConvTaps, maxTaps)
 	}
+	if n := slices.Max(append(scratchOf(s), s.Rows*s.Channels)); n > maxElements {
+		return fmt.Errorf("vulkan: %d rows need an array of %d elements, want at most %d", s.Rows, n, maxElements)
+	}
+	return nil
+}
+
+// maxElements is the maximum number of elements of an array, which shaders index by 32-bit integers.
+const maxElements = math.MaxUint32
+
+// scratchOf returns the sizes of the arrays of the forward and the backward pass of a scan or an SSD.
+func scratchOf(s kernel.DeviceSizes) []int {
+	switch {
+	case s.ScanStates > 0:
+		z := sizesOfScan(s.Rows, s.Channels, s.ScanStates)
+		return append(z.scratch(), z.gradScratch()...)
+	case s.SSDStates > 0:
+		z := sizesOfSSD(s.Rows, s.Channels/s.SSDHead, s.SSDHead, s.SSDStates, s.SSDGroups)
+		return append(z.scratch(), z.gradScratch()...)
+	}
 	return nil
 }
 
@@ -110,8 +131,7 @@ func (d *Device) Scratch(s kernel.DeviceSizes) int {
 		z := sizesOfScan(s.Rows, s.Channels, s.ScanStates)
 		return max(scratchSize(z.scratch()), scratchSize(z.gradScratch()))
 	case s.SSDStates > 0:
-		z := sizesOfSSD(s.Rows, s.Channels/s.SSDHead, s.SSDHead, s.SSDStates, s.SSDGroups)
-		return scratchSize(append(z.scratch(), z.gradScratch()...))
+		return scratchSize(scratchOf(s))
 	case s.ConvTaps > 0:
 		return convScratch(s.Rows, s.Channels, s.ConvTaps)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"mambatrain/autograd/kernel"
 	"mambatrain/autograd/vulkan/vk"
 	"mambatrain/internal/sharedlib"
 )
@@ -64,5 +65,23 @@ func device(t testing.TB, staged bool) *Device {
 func onBoth(t *testing.T, test func(t *testing.T, d *Device)) {
 	for name, staged := range map[string]bool{"unified": false, "staged": true} {
 		t.Run(name, func(t *testing.T) { test(t, device(t, staged)) })
+	}
+}
+
+// TestSupports_largeArrays checks that arrays with more elements than a shader can index are refused.
+func TestSupports_largeArrays(t *testing.T) {
+	d := new(Device)
+	for _, s := range []kernel.DeviceSizes{
+		{Rows: 1 << 20, Channels: 1 << 11},
+		{Rows: 1 << 15, Channels: 2048, ScanStates: 64},
+		{Rows: 1 << 17, Channels: 5120, SSDStates: 128, SSDHead: 64, SSDGroups: 1},
+	} {
+		if err := d.Supports(s); err != nil {
+			t.Error(err)
+		}
+		s.Rows *= 4
+		if d.Supports(s) == nil {
+			t.Errorf("%+v is supported", s)
+		}
 	}
 }

@@ -8,7 +8,8 @@
 //   - The recorder writes commands. It adds a barrier only before a dispatch that accesses what an earlier one wrote,
 //     or that writes what an earlier one reads. It submits commands in pieces, so that the device works while the host
 //     records.
-//   - Shaders receive addresses as push constants. There are no descriptor sets and no limit on the size of a matrix.
+//   - Shaders receive addresses as push constants. There are no descriptor sets, and the only limit on the size of
+//     an array is that its elements are indexed by 32-bit integers.
 //
 // A kernel may consist of several dispatches: those of a selective scan and of a state space duality are listed in
 // scan.glsl and ssd.glsl, and a long sum is computed in parts that sum_parts.comp adds. A .glsl file is shared by several
