@@ -62,7 +62,7 @@ func (o branchConstants[T]) check(w, a, b []int) error {
 		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in), and (out, r)", w, a, b)
 	}
 	if (a == nil) != (b == nil) {
-		return fmt.Errorf("A is %v, B is %v: want both or neither", a, b)
+		return fmt.Errorf("only one of A and B is given: A is %v, B is %v", a, b)
 	}
 	if a != nil && !(o.dropout >= 0 && o.dropout < 1) {
 		return fmt.Errorf("dropout must be at least 0 and below 1, got %v", o.dropout)
