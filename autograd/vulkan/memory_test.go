@@ -89,8 +89,8 @@ func TestMake_small(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if d.used != used {
-			t.Errorf("%d bytes in use, want %d", d.used, used)
+		if most := used + 4*blockSize; d.used > most { // arrays of earlier tests may still be in the first block
+			t.Errorf("%d bytes in use, want at most %d", d.used, most)
 		}
 	})
 }
