@@ -88,8 +88,11 @@ func TestHostile(t *testing.T) {
 		template, err := Parse("chat_template", c.source)
 		if err == nil {
 			l := limits{ctx: t.Context()}
-			if c.want == "runs too long" {
-				l.steps = maxSteps * 9 / 10 // the last tenth takes long enough
+			switch c.want { // the last tenth takes long enough
+			case "runs too long":
+				l.steps = maxSteps * 9 / 10
+			case "too much memory":
+				l.memory = maxMemory * 9 / 10
 			}
 			_, err = template.render(l, nil)
 		}
