@@ -45,7 +45,7 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// restore resumes from the contents of the output directory. On rank 0, from is the checkpoint, or nil if there is none.
+// restore resumes from the contents of the output directory. On rank 0, from is the checkpoint; it is nil for a new run.
 func (t *Trainer) restore() (done bool, from *ResumeEvent, err error) {
 	var s startInfo
 	if t.task.Storage.Output != nil {

@@ -80,7 +80,7 @@ func studioData(folders []string) studio.DataReader {
 	}
 }
 
-// loadTokenizer reads the tokenizer of a run from files in the folders. It returns nil if there is none.
+// loadTokenizer reads the tokenizer of a run from files in the folders. It returns nil for a model without one.
 func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config, folders []string) (*tokenizer.Tokenizer, error) {
 	var path string
 	var err error

@@ -7,8 +7,8 @@ import (
 	"unicode/utf16"
 )
 
-// LoneSurrogate returns the first escape sequence in b that is half of a surrogate pair, such as \ud83d, or "" if there
-// is none. Python writes them for strings that are not text, and encoding/json would replace them with U+FFFD.
+// LoneSurrogate returns the first escape sequence in b that is half of a surrogate pair, such as \ud83d, or "" if
+// every pair is complete. Python writes halves for strings that are not text; encoding/json would replace them with U+FFFD.
 func LoneSurrogate(b []byte) string {
 	for {
 		i := bytes.IndexByte(b, '\\')
@@ -28,7 +28,7 @@ func LoneSurrogate(b []byte) string {
 	}
 }
 
-// escaped returns the code of the escape sequence \uXXXX at the start of b, or 0 for any other, and its length.
+// escaped returns the code of the escape sequence such as \u00e9 at the start of b, or 0 for any other, and its length.
 func escaped(b []byte) (code rune, length int) {
 	if len(b) >= 6 && b[0] == '\\' && b[1] == 'u' {
 		if c, err := strconv.ParseUint(string(b[2:6]), 16, 16); err == nil {

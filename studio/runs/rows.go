@@ -18,8 +18,8 @@ const (
 	lastRows = 24 // rows used for a summary
 )
 
-// evalLossOf returns the key of a row's evaluation loss, or "" if there is none. Of the losses on several named sets, it is
-// the first in alphabetical order.
+// evalLossOf returns the key of a row's evaluation loss, or "" if the row has no such loss. Of the losses on several named
+// sets, it is the first in alphabetical order.
 func evalLossOf(row checkpoint.Row) string {
 	if _, ok := row[evalLoss]; ok {
 		return evalLoss

@@ -80,7 +80,7 @@ func shardsIn(dir string) (files []string) {
 	for _, name := range []string{weights.IndexFile, torchfile.IndexFile} {
 		index, err := weights.ReadIndex(filepath.Join(dir, name))
 		if err != nil {
-			continue // there is none
+			continue // the model has no such file
 		}
 		for _, shard := range index.Shards() {
 			files = append(files, filepath.Join(dir, shard))
