@@ -22,14 +22,38 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// fetch adds a file to the snapshot of a commit, as a link to blobs/HASH, as in Hugging Face's own cache.
-func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile) error {
-	link := filepath.Join(r.snapshot(commit), filepath.FromSlash(f.Name))
-	if _, err := os.Stat(link); err == nil {
-		return nil
+// fetch adds files to the snapshot of a commit, as links to blobs/HASH, as in Hugging Face's own cache. It makes the links
+// last: a snapshot with some of the files would pass for all of them after an interruption.
+func (r *repository) fetch(ctx context.Context, commit string, files []repositoryFile) error {
+	links, blobs := make([]string, len(files)), make([]string, len(files))
+	for i, f := range files {
+		links[i] = filepath.Join(r.snapshot(commit), filepath.FromSlash(f.Name))
+		if _, err := os.Stat(links[i]); err == nil {
+			continue
+		}
+		var err error
+		if blobs[i], err = r.fetchBlob(ctx, commit, f); err != nil {
+			return err
+		}
 	}
-	if err := errors.Join(os.MkdirAll(filepath.Join(r.dir, "blobs"), 0o777), os.MkdirAll(filepath.Dir(link), 0o777)); err != nil {
-		return fmt.Errorf("hub: %w", err)
+	for i, blob := range blobs {
+		if blob == "" {
+			continue // linked before
+		}
+		if err := os.MkdirAll(filepath.Dir(links[i]), 0o777); err != nil {
+			return fmt.Errorf("hub: %w", err)
+		}
+		if err := linkFile(blob, links[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchBlob downloads a file of a commit, unless the cache has its content, and returns the path of the blob.
+func (r *repository) fetchBlob(ctx context.Context, commit string, f repositoryFile) (blob string, err error) {
+	if err := os.MkdirAll(filepath.Join(r.dir, "blobs"), 0o777); err != nil {
+		return "", fmt.Errorf("hub: %w", err)
 	}
 	d := download{hub: r.Client, name: f.Name, size: -1, hash: f.BlobID, address: r.fileAddress(commit, f.Name)}
 	if f.LFS != nil {
@@ -41,14 +65,14 @@ func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile)
 		d.hash = contenthash.Sum([]byte(commit), []byte(f.Name)) // nothing to check against; only a unique name
 		d.unchecked = true
 	}
-	blob := filepath.Join(r.dir, "blobs", d.hash)
+	blob = filepath.Join(r.dir, "blobs", d.hash)
 	if _, err := os.Stat(blob); err != nil {
 		lock := filepath.Join(r.Cache, ".locks", filepath.Base(r.dir), d.hash+".lock")
 		if err := d.run(ctx, blob, lock); err != nil {
-			return fmt.Errorf("hub: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
+			return "", fmt.Errorf("hub: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
 		}
 	}
-	return linkFile(blob, link)
+	return blob, nil
 }
 
 func (r *repository) fileAddress(commit, name string) string {

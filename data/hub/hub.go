@@ -54,7 +54,8 @@ type Request struct {
 }
 
 // Fetch returns the directory that contains the wanted files, from the cache if they are there, otherwise downloaded.
-// Downloads resume where they stopped, are checked against the repository's hashes, and are stored atomically.
+// Downloads resume where they stopped, are checked against the repository's hashes, and are stored atomically. Missing
+// files appear in the directory only when all of them are complete.
 func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if !IsID(r.ID) {
 		return "", fault.NotFound("hub: %q is not a repository name, want owner/name", r.ID)
@@ -77,10 +78,8 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if len(wanted) == 0 {
 		return "", &noFilesError{fmt.Sprintf("hub: %s %s at %s has no usable file", r.Kind, r.ID, h.Endpoint)}
 	}
-	for _, f := range wanted {
-		if err := repo.fetch(ctx, listing.SHA, f); err != nil {
-			return "", err
-		}
+	if err := repo.fetch(ctx, listing.SHA, wanted); err != nil {
+		return "", err
 	}
 	return repo.snapshot(listing.SHA), repo.writeRef(listing.SHA)
 }
@@ -153,6 +152,7 @@ func (r *repository) cached() (dir string, names []string) {
 	if err != nil {
 		return "", nil
 	}
+	slices.Sort(names)
 	return dir, names
 }
 
@@ -188,6 +188,7 @@ func (l *listing) wanted(r *Request) (files []repositoryFile) {
 			names = append(names, f.Name)
 		}
 	}
+	slices.Sort(names)
 	if r.Choose != nil {
 		names = r.Choose(names)
 	}

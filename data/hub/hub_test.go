@@ -498,6 +498,51 @@ func TestFetch_interruptedWaiting(t *testing.T) {
 	}
 }
 
+// A request that fails between two files leaves neither in the snapshot, where the next request could take one for all.
+func TestFetch_failsBetweenFiles(t *testing.T) {
+	files := hubtest.Repository{"README.md": []byte("# Quotes"), "a.jsonl": []byte(`{"text":"one"}`), "b.jsonl": []byte(`{"text":"two"}`)}
+	h := newHub(t, files)
+	hub, r := client(t, h), wantAll()
+	r.Want = func(name string) bool { return name == "README.md" }
+	if _, err := hub.Fetch(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	h.Fail("b.jsonl", hubtest.Status(403))
+	r.Want = func(name string) bool { return strings.HasSuffix(name, ".jsonl") }
+	if _, err := hub.Fetch(t.Context(), r); err == nil {
+		t.Fatal("no error")
+	}
+	dir, err := hub.Fetch(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFiles(t, hub.Cache, dir, files)
+	if n := len(h.Asked("a.jsonl")); n != 1 {
+		t.Errorf("the first file was sent %d times", n)
+	}
+}
+
+// The files are in the same order on the hub and in the cache, so that a dataset's rows are, too.
+func TestFetch_order(t *testing.T) {
+	want := []string{"a-b.jsonl", "a/c.jsonl"}
+	h := newHub(t, hubtest.Repository{"a/c.jsonl": []byte("{}"), "a-b.jsonl": []byte("{}")})
+	hub, r := client(t, h), wantAll()
+	var orders [][]string
+	r.Choose = func(names []string) []string {
+		orders = append(orders, slices.Clone(names))
+		return names
+	}
+	r.Enough = func(names []string) bool { return len(r.Choose(names)) > 0 }
+	for range 2 {
+		if _, err := hub.Fetch(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(orders) != 2 || !slices.Equal(orders[0], want) || !slices.Equal(orders[1], want) {
+		t.Errorf("%q, want %q from the hub and from the cache", orders, want)
+	}
+}
+
 func TestAllShards(t *testing.T) {
 	if !AllShards([]string{"a-00000-of-00002.parquet", "a-00001-of-00002.parquet", "b.parquet"}) {
 		t.Error("two of two shards are not all")
