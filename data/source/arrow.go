@@ -28,6 +28,7 @@ type arrowReader struct {
 	file   *os.File
 	memory *budget
 	stream *ipc.Reader
+	json   map[string]*jsonParts // by column
 	batch  int
 	first  int
 }
@@ -57,6 +58,10 @@ func openArrow(f *File, m memory.Allocator) (r *arrowReader, err error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data: %s: not a readable Arrow %s: %w", f.Path, kind, err)
+	}
+	r.json = map[string]*jsonParts{}
+	for _, field := range r.stream.Schema().Fields() {
+		r.json[field.Name] = jsonInArrow(field)
 	}
 	return r, nil
 }
@@ -284,7 +289,7 @@ func (r *arrowReader) Next(ctx context.Context) (b *Block, err error) {
 			continue
 		}
 		record.Retain()
-		b := recordBlock(r.source, record)
+		b := recordBlock(r.source, record, r.json)
 		b.place = func(i int) string { return fmt.Sprintf("record batch %d, row %d", batch, start+i) }
 		return b, nil
 	}
@@ -295,11 +300,11 @@ func (r *arrowReader) Close() error {
 	return r.file.Close()
 }
 
-// recordBlock wraps a record and takes ownership of it.
-func recordBlock(f *File, record arrow.Record) *Block {
+// recordBlock wraps a record, some of whose columns contain JSON, and takes ownership of it.
+func recordBlock(f *File, record arrow.Record, json map[string]*jsonParts) *Block {
 	b := &Block{arrow: true, File: f, Rows: int(record.NumRows()), Columns: make(map[string]Column, record.NumCols()), free: record.Release}
 	for i, field := range record.Schema().Fields() {
-		b.Columns[field.Name] = arrowColumn{record.Column(i), f.maxRow()}
+		b.Columns[field.Name] = arrowColumn{record.Column(i), f.maxRow(), json[field.Name]}
 	}
 	return b
 }
@@ -307,15 +312,24 @@ func recordBlock(f *File, record arrow.Record) *Block {
 // arrowColumn reads an Arrow array. Its texts point into the array and live as long as the block.
 type arrowColumn struct {
 	arrow.Array
-	max int // maximum bytes per value
+	max  int // maximum bytes per value
+	json *jsonParts
 }
 
-// of returns a column for a with the same limits.
-func (c arrowColumn) of(a arrow.Array) arrowColumn { return arrowColumn{a, c.max} }
+// of returns a column for another form of the same values.
+func (c arrowColumn) of(a arrow.Array) arrowColumn { return arrowColumn{a, c.max, c.json} }
+
+// part returns a column for part i of the values.
+func (c arrowColumn) part(i int, a arrow.Array) arrowColumn {
+	return arrowColumn{a, c.max, c.json.part(i)}
+}
 
 func (c arrowColumn) Text(i int) (string, bool, error) {
 	if c.IsNull(i) {
 		return "", false, nil
+	}
+	if c.json.isWhole() {
+		return c.jsonText(i)
 	}
 	var s string
 	switch a := c.Array.(type) {
@@ -412,6 +426,9 @@ func (c arrowColumn) Value(i int) (any, error) {
 	if c.IsNull(i) {
 		return nil, nil
 	}
+	if c.json.isWhole() {
+		return c.decodeJSON(i)
+	}
 	if n, ok := arrowNumber(c.Array, i); ok {
 		return n, nil
 	}
@@ -483,7 +500,7 @@ func (c arrowColumn) list(a array.ListLike, i int) (any, error) {
 	if err := c.checkLength(hi - lo); err != nil {
 		return nil, err
 	}
-	values := c.of(a.ListValues())
+	values := c.part(0, a.ListValues())
 	list := make([]any, 0, hi-lo)
 	for j := lo; j < hi; j++ {
 		v, err := values.Value(int(j))
@@ -499,7 +516,7 @@ func (c arrowColumn) list(a array.ListLike, i int) (any, error) {
 func (c arrowColumn) object(a *array.Struct, i int) (any, error) {
 	object := &ordered.Object{}
 	for j, field := range a.DataType().(*arrow.StructType).Fields() {
-		v, err := c.of(a.Field(j)).Value(i)
+		v, err := c.part(j, a.Field(j)).Value(i)
 		if err != nil {
 			return nil, err
 		}

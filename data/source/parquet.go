@@ -30,9 +30,10 @@ type parquetReader struct {
 	file   *file.Reader
 	arrow  *pqarrow.FileReader
 	schema *arrow.Schema
-	batch  int64 // rows per block
-	leaves []int // column chunks to read; nil = all
-	group  int   // current row group
+	json   map[string]*jsonParts // by column
+	batch  int64                 // rows per block
+	leaves []int                 // column chunks to read; nil = all
+	group  int                   // current row group
 	rows   pqarrow.RecordReader
 	done   int64 // rows of the group already returned
 	first  int   // rows before the group
@@ -71,12 +72,22 @@ func newParquetReader(f *File, input *os.File, m memory.Allocator) (r *parquetRe
 	}
 	if err == nil {
 		r.schema, err = r.arrow.Schema()
+		r.findJSON()
 	}
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// findJSON finds the columns that contain JSON.
+func (r *parquetReader) findJSON() {
+	r.json = map[string]*jsonParts{}
+	for i := range r.arrow.Manifest.Fields {
+		f := &r.arrow.Manifest.Fields[i]
+		r.json[f.Field.Name] = jsonInParquet(f, r.file.MetaData().Schema)
+	}
 }
 
 // batchRows returns the number of rows in a block of about blockBytes.
@@ -155,7 +166,7 @@ func (r *parquetReader) block(want int64) (*Block, error) {
 	r.memory.retain()
 	start := r.first + int(r.done)
 	r.done += record.NumRows()
-	b := recordBlock(r.source, record)
+	b := recordBlock(r.source, record, r.json)
 	b.free = func() { record.Release(); r.memory.release() }
 	if r.done > want {
 		b.Release()
