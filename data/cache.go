@@ -18,7 +18,7 @@ import (
 )
 
 // cacheVersion must change whenever the same source would produce different tokens or a different file.
-const cacheVersion = "4"
+const cacheVersion = "5"
 
 // cache stores the tokenized form of one source under one configuration: KEY.arrow, and KEY.json, which describes it
 // and is written last. Each file is written atomically, and two processes write the same bytes.

@@ -101,7 +101,7 @@ func (c *Config) columns(have []string) (names []string, all bool) {
 	case slices.Contains(have, idColumn):
 		return []string{labelColumn, attentionColumn, completionMaskColumn, assistantMaskColumn}, false
 	case c.Messages != "":
-		return []string{c.Messages, toolsColumn}, false
+		return []string{c.Messages, toolsColumn, variablesColumn}, false
 	case c.Completion == "" && c.Template == "":
 		return []string{c.DatasetTextField}, false
 	}
@@ -114,6 +114,9 @@ func (c *Config) columns(have []string) (names []string, all bool) {
 		case f.key != "template":
 			names = append(names, field.column)
 		}
+	}
+	if c.Completion != "" {
+		names = append(names, toolsColumn, variablesColumn)
 	}
 	return names, all
 }

@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// Token ids with the masks of trl's SFTTrainer. Masked tokens do not count.
+// Token ids with the masks of trl's SFTTrainer. Masked tokens do not count, unless the row has labels.
 func TestOpen_lossMasks(t *testing.T) {
 	const no = label.Ignored
 	for _, c := range []struct {
@@ -27,7 +27,7 @@ func TestOpen_lossMasks(t *testing.T) {
 		{`{"input_ids":[34,585,15,42],"completion_mask":[0,0,1,1]}`, false, []int{34, 585, 15, 42}},
 		{`{"input_ids":[34,585,15,42],"assistant_masks":[0,1,0,1]}`, false, []int{no, 585, no, 42}},
 		{`{"input_ids":[34,585,15,42],"completion_mask":[0,1,1,1],"assistant_masks":[1,1,0,1]}`, true, []int{no, 585, no, 42}},
-		{`{"input_ids":[1,2,3,4],"labels":[1,-100,3,4],"completion_mask":[1,1,0,1]}`, true, []int{1, no, no, 4}},
+		{`{"input_ids":[1,2,3,4],"labels":[1,-100,3,4],"completion_mask":[1,1,0,1]}`, true, []int{1, no, 3, 4}}, // labels are used as they are
 		{`{"input_ids":[1,2,3,4],"completion_mask":[0,0,1,1],"attention_mask":[0,1,1,1]}`, true, []int{no, 3, 4}},
 		{strings.Repeat("{\"input_ids\":[1,2]}\n", 5000) + `{"input_ids":[1,2,3],"completion_mask":[0,0,1]}`, true, []int{no, no, 3}},
 		{strings.Repeat("{\"input_ids\":[1,2]}\n", 5000) + `{"input_ids":[1,2,3],"labels":[-100,2,3]}`, true, []int{no, 2, 3}},

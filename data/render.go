@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
@@ -58,7 +59,8 @@ func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config
 		if err != nil {
 			return nil, err
 		}
-		return &promptRows{tok, prompt, completion, end, c.CompletionOnlyLoss, j}, nil
+		template := sync.OnceValues(func() (*tokenizer.ChatTemplate, error) { return chatTemplate(tok, "prompt") })
+		return &promptRows{tok, prompt, completion, end, c.CompletionOnlyLoss, j, template}, nil
 	case c.Template != "":
 		t, err := parseTemplate("template", c.Template)
 		if err != nil {
@@ -135,6 +137,19 @@ func (f *field) text(b *source.Block, i int) (string, bool, error) {
 	return s, ok, err
 }
 
+// messages returns the list in the column of row i, or nil if the value is not a list.
+func (f *field) messages(b *source.Block, i int) ([]any, error) {
+	if f.column == "" {
+		return nil, nil
+	}
+	v, err := b.Columns[f.column].Value(i)
+	if err != nil {
+		return nil, fmt.Errorf("column %q %w", f.column, err)
+	}
+	list, _ := v.([]any)
+	return list, nil
+}
+
 // textRows makes a document from one text. All its tokens count.
 type textRows struct {
 	tok   *tokenizer.Tokenizer
@@ -167,13 +182,14 @@ func endWith(ids []int32, end int32) []int32 {
 
 // promptRows makes a document from a prompt and a completion, tokenized as one text. If only the completion counts, the
 // common prefix with the tokens of the prompt alone is ignored: a token that spans the boundary belongs to the
-// completion.
+// completion. If both are lists of messages, as in trl, the chat template renders them.
 type promptRows struct {
 	tok                *tokenizer.Tokenizer
 	prompt, completion field
 	end                int32
 	completionOnly     bool
 	joints             *joints
+	template           func() (*tokenizer.ChatTemplate, error) // for messages
 }
 
 func (r *promptRows) masks() bool { return r.completionOnly }
@@ -184,10 +200,15 @@ func (r *promptRows) needs(path string, have []string) ([]string, error) {
 		return nil, err
 	}
 	completion, err := r.completion.needs(path, have)
-	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(prompt, completion)))), err
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(prompt, completion, contextColumns(have))))), err
 }
 
 func (r *promptRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
+	if messages, err := r.prompt.messages(b, i); err != nil {
+		return false, err
+	} else if messages != nil {
+		return r.chat(b, i, d, messages)
+	}
 	prompt, _, err := r.prompt.text(b, i)
 	if err != nil {
 		return false, err
@@ -206,13 +227,18 @@ func (r *promptRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 		return true, nil
 	}
 	d.scratch = r.tok.AppendEncode(d.scratch[:0], prompt)
+	d.ignorePrompt()
+	return true, nil
+}
+
+// ignorePrompt excludes the tokens at the beginning that equal those of the prompt, which are in scratch, from the loss.
+func (d *rowBuffer) ignorePrompt() {
 	for k := range min(len(d.scratch), len(d.tokens)) {
 		if d.scratch[k] != d.tokens[k] {
 			break
 		}
 		d.labels[k] = label.Ignored
 	}
-	return true, nil
 }
 
 // The columns of token ids. labels gives the label of each token; the masks, named as in trl, exclude tokens.
@@ -224,8 +250,8 @@ const (
 	assistantMaskColumn  = "assistant_masks"
 )
 
-// idRows reads token ids, with labels and masks if the file has them. Labels where a completion mask or assistant mask
-// is zero do not count. Positions where the attention mask is zero are dropped, not computed.
+// idRows reads token ids, with labels and masks if the file has them. Without labels, tokens where a completion mask or
+// assistant mask is zero do not count. Positions where the attention mask is zero are dropped, not computed.
 type idRows struct {
 	have           []string
 	completionOnly bool
@@ -267,20 +293,12 @@ func (r *idRows) row(b *source.Block, i int, d *rowBuffer) (ok bool, err error) 
 	}
 	if d.labels, ok, err = readInts(b, i, labelColumn, d.labels); err != nil {
 		return false, err
-	} else if !ok && r.masks() {
-		d.labels = append(d.labels, d.tokens...)
 	} else if ok && len(d.labels) != len(d.tokens) {
 		return false, fmt.Errorf("%d labels for %d input_ids", len(d.labels), len(d.tokens))
-	}
-	for _, name := range r.lossMasks() {
-		mask, ok, err := d.mask(b, i, name)
-		if err != nil {
+	} else if !ok && r.masks() {
+		d.labels = append(d.labels, d.tokens...)
+		if err := d.maskLabels(b, i, r.lossMasks()); err != nil {
 			return false, err
-		}
-		for k := range mask {
-			if ok && mask[k] == 0 {
-				d.labels[k] = label.Ignored
-			}
 		}
 	}
 	mask, ok, err := d.mask(b, i, attentionColumn)
@@ -300,6 +318,22 @@ func (r *idRows) row(b *source.Block, i int, d *rowBuffer) (ok bool, err error) 
 	}
 	d.tokens, d.labels = d.tokens[:kept], d.labels[:min(kept, len(d.labels))]
 	return kept > 0, nil
+}
+
+// maskLabels excludes the tokens where one of the masks is zero from the loss.
+func (d *rowBuffer) maskLabels(b *source.Block, i int, names []string) error {
+	for _, name := range names {
+		mask, ok, err := d.mask(b, i, name)
+		if err != nil {
+			return err
+		}
+		for k := range mask {
+			if ok && mask[k] == 0 {
+				d.labels[k] = label.Ignored
+			}
+		}
+	}
+	return nil
 }
 
 // mask reads a column with one number per token, or returns false if there is none.

@@ -24,17 +24,23 @@ type chatRows struct {
 }
 
 func newChatRows(tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
-	template, err := tok.ChatTemplate()
+	template, err := chatTemplate(tok, "messages")
 	if err != nil {
 		return nil, err
-	}
-	if template == nil {
-		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: create %s", filepath.Join(tok.Dir(), "chat_template.jinja"))
 	}
 	if c.AssistantOnlyLoss && !template.MarksAnswers() {
 		return nil, fmt.Errorf("data.assistant_only_loss: the chat template does not mark answers: want {%% generation %%} … {%% endgeneration %%} around them")
 	}
 	return &chatRows{tok, template, c.Messages, c.AssistantOnlyLoss}, nil
+}
+
+// chatTemplate returns the tokenizer's chat template. key is the setting that needs it.
+func chatTemplate(tok *tokenizer.Tokenizer, key string) (*tokenizer.ChatTemplate, error) {
+	template, err := tok.ChatTemplate()
+	if err == nil && template == nil {
+		err = fmt.Errorf("data.%s: the tokenizer has no chat template: create %s", key, filepath.Join(tok.Dir(), tokenizer.ChatTemplateFile))
+	}
+	return template, err
 }
 
 func (r *chatRows) masks() bool { return r.assistant }
@@ -43,15 +49,25 @@ func (r *chatRows) needs(path string, have []string) ([]string, error) {
 	if !slices.Contains(have, r.column) {
 		return nil, fmt.Errorf("%w (data.messages)", source.NoColumn(path, r.column, have))
 	}
-	names := []string{r.column}
-	if slices.Contains(have, toolsColumn) {
-		names = append(names, toolsColumn)
-	}
-	return names, nil
+	return append(contextColumns(have), r.column), nil
 }
 
-// toolsColumn contains the tools that a conversation may call, for templates that list them.
-const toolsColumn = "tools"
+// Columns named as in trl: the tools that a conversation may call, for templates that list them, and an object of further
+// variables of the template.
+const (
+	toolsColumn     = "tools"
+	variablesColumn = "chat_template_kwargs"
+)
+
+// contextColumns lists the columns that a template may read in addition to the messages.
+func contextColumns(have []string) (names []string) {
+	for _, name := range []string{toolsColumn, variablesColumn} {
+		if slices.Contains(have, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 func (r *chatRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	c, err := r.conversation(b, i)
@@ -59,11 +75,8 @@ func (r *chatRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	if err != nil || len(c.Messages) == 0 {
 		return false, err
 	}
-	rendered, err := r.template.Render(context.Background(), c.Conversation)
-	if err != nil {
-		return false, err
-	}
-	if err := rendered.CheckKeys(); err != nil || rendered.Text == "" {
+	rendered, err := renderChat(r.template, c.Conversation)
+	if err != nil || rendered.Text == "" {
 		return false, err
 	}
 	var answers []tokenizer.Span
@@ -88,30 +101,63 @@ func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err err
 	if err != nil || v == nil {
 		return c, err
 	}
+	if err := c.add(r.template, r.column, v); err != nil {
+		return c, err
+	}
+	return c, c.readContext(b, i)
+}
+
+// add adds the messages that are the value of a column.
+func (c *conversation) add(template *tokenizer.ChatTemplate, column string, v any) (err error) {
 	messages, ok := v.([]any)
 	if !ok {
-		return c, fmt.Errorf("column %q is %s, want a list of messages", r.column, source.KindOf(v))
+		return fmt.Errorf("column %q is %s, want a list of messages", column, source.KindOf(v))
 	}
 	for k, m := range messages {
 		if _, ok := m.(*ordered.Object); !ok {
-			return c, fmt.Errorf("column %q: message %d is %s, want an object with role and content", r.column, k, source.KindOf(m))
+			return fmt.Errorf("column %q: message %d is %s, want an object with role and content", column, k, source.KindOf(m))
 		}
 	}
-	if !r.template.Mentions("from") {
-		if messages, c.shareGPT, err = fromShareGPT(messages); err != nil {
-			return c, fmt.Errorf("column %q: %w", r.column, err)
+	changed := false
+	if !template.Mentions("from") {
+		if messages, changed, err = fromShareGPT(messages); err != nil {
+			return fmt.Errorf("column %q: %w", column, err)
 		}
 	}
-	c.Messages = messages
+	c.Messages = append(c.Messages, messages...)
+	c.shareGPT = c.shareGPT || changed
+	return nil
+}
+
+// readContext reads what the template may read in addition to the messages.
+func (c *conversation) readContext(b *source.Block, i int) (err error) {
 	if column, ok := b.Columns[toolsColumn]; ok {
 		if c.Tools, err = readJSON(column, i); err != nil {
-			return c, fmt.Errorf("column %q: %w", toolsColumn, err)
+			return fmt.Errorf("column %q: %w", toolsColumn, err)
 		}
 		if _, ok := c.Tools.(string); ok {
-			return c, fmt.Errorf("column %q is text, want a list of tools", toolsColumn)
+			return fmt.Errorf("column %q is text, want a list of tools", toolsColumn)
 		}
 	}
-	return c, nil
+	if column, ok := b.Columns[variablesColumn]; ok {
+		v, err := readJSON(column, i)
+		if c.Variables, ok = v.(*ordered.Object); err == nil && !ok && v != nil {
+			err = fmt.Errorf("is %s, want an object", source.KindOf(v))
+		}
+		if err != nil {
+			return fmt.Errorf("column %q: %w", variablesColumn, err)
+		}
+	}
+	return nil
+}
+
+// renderChat renders a conversation as text.
+func renderChat(template *tokenizer.ChatTemplate, c tokenizer.Conversation) (*tokenizer.RenderedConversation, error) {
+	rendered, err := template.Render(context.Background(), c)
+	if err == nil {
+		err = rendered.CheckKeys()
+	}
+	return rendered, err
 }
 
 // chatColumns are the usual names of chat columns.

@@ -106,6 +106,8 @@ func TestOpen_conversationFaults(t *testing.T) {
 		{`[{"speaker":"human","text":"a"}]`, `message 0 has no "role"`},
 		{`[{"role":"user","text":"a"}]`, `message 0 has no "content", which the chat template prints in line 1: it has role, text`},
 		{`[{"role":"user","content":"a"}],"tools":"f()"`, `column "tools" is text, want a list of tools`},
+		{`[{"role":"user","content":"a"}],"chat_template_kwargs":[]`, `column "chat_template_kwargs": is a list, want an object`},
+		{`[{"role":"user","content":"a"}],"chat_template_kwargs":{"tools":[]}`, `"tools" cannot be set as a variable`},
 		{`["a"]`, "message 0 is text, want an object"},
 		{`"a"`, "is text, want a list of messages"},
 	} {
@@ -127,6 +129,58 @@ func TestOpen_keyOrder(t *testing.T) {
 	o.Messages = "messages"
 	if got, want := tok.Decode(open(t, path, tok, o).Example(0).Tokens), `{"zip": 1.0, "area": 1e+20}[{"type": "f", "name": "g"}]`; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A prompt and a completion can be lists of messages, as in trl. The beginning of the answer belongs to the prompt.
+func TestOpen_chatPrompt(t *testing.T) {
+	path := testfile.Write(t, "chat.jsonl", `{"prompt":[{"role":"user","content":"One?"}],"completion":[{"role":"assistant","content":"First."}]}
+{"prompt":[{"role":"user","content":"Two?"}],"completion":[],"tools":[]}
+{"prompt":"Three? ","completion":"Third."}
+{"prompt":[{"from":"human","value":"Four?"}],"completion":[{"from":"gpt","value":"Fourth."}],"tools":[1]}
+`)
+	tok := chatTokenizer(t, "{{ tools or '' }}"+chatML+"{% if add_generation_prompt %}<|assistant|>{% endif %}")
+	o := Default()
+	o.Prompt, o.Completion, o.Shuffle = "prompt", "completion", false
+	d := open(t, path, tok, o)
+	if s := d.Stats(); s.Documents != 3 || s.Empty != 1 || s.ShareGPT != 1 {
+		t.Fatalf("%+v, want 3 documents and an empty row", s)
+	}
+	for i, want := range []struct{ text, counted string }{
+		{"<|user|>One?<|assistant|>First.<|endoftext|>", "First.<|endoftext|>"},
+		{"Three? Third.<|endoftext|>", "Third.<|endoftext|>"},
+		{"[1]<|user|>Four?<|assistant|>Fourth.<|endoftext|>", "Fourth.<|endoftext|>"},
+	} {
+		e := d.Example(i)
+		var counted []int
+		for _, l := range e.Labels {
+			if l != label.Ignored {
+				counted = append(counted, l)
+			}
+		}
+		if got := tok.Decode(e.Tokens); got != want.text || tok.Decode(counted) != want.counted {
+			t.Errorf("row %d: %q, counted %q, want %q, %q", i, got, tok.Decode(counted), want.text, want.counted)
+		}
+	}
+	path = testfile.Write(t, "chat.jsonl", `{"prompt":[{"role":"user","content":"One?"}],"completion":"First."}`)
+	if _, err := Open(t.Context(), []source.Input{{Path: path}}, tok, o); err == nil || !strings.Contains(err.Error(), `column "completion" is text, want a list of messages`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A row can set further variables of the template, as in trl. A variable that is null is none, not undefined.
+func TestOpen_templateVariables(t *testing.T) {
+	path := testfile.Write(t, "chat.jsonl", `{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{"think":true,"note":null,"eos_token":"!"}}
+{"messages":[{"role":"user","content":"b"}],"chat_template_kwargs":null}
+`)
+	tok := chatTokenizer(t, "{{ messages[0].content }} {{ think }} {{ note is defined }} {{ eos_token }}")
+	o := Default()
+	o.Messages, o.Shuffle = "messages", false
+	d := open(t, path, tok, o)
+	for i, want := range []string{"a True True !", "b  False <|endoftext|>"} {
+		if got := tok.Decode(d.Example(i).Tokens); got != want {
+			t.Errorf("row %d: %q, want %q", i, got, want)
+		}
 	}
 }
 

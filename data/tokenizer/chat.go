@@ -67,6 +67,9 @@ type Conversation struct {
 	Messages            []any // objects with role and content
 	Tools               any   // a list of objects, or nil
 	AddGenerationPrompt bool  // end with the start of an answer
+	// Variables are further variables of the template, such as enable_thinking, or nil. They take precedence over the
+	// special tokens.
+	Variables *ordered.Object
 }
 
 // RenderedConversation is a conversation as text.
@@ -86,6 +89,9 @@ func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*
 	for name, token := range c.tokens {
 		variables[name] = token
 	}
+	if err := setVariables(variables, conversation.Variables); err != nil {
+		return nil, fmt.Errorf("chat template: %w", err)
+	}
 	messages, err := templateMessages(conversation.Messages)
 	if err != nil {
 		return nil, fmt.Errorf("chat template: %w", err)
@@ -104,6 +110,32 @@ func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*
 		return nil, err
 	}
 	return &RenderedConversation{result.Text, template, messages, result}, nil
+}
+
+// notVariables are parameters of transformers' apply_chat_template that are not passed to the template, or not from a row.
+var notVariables = []string{
+	"conversation", "messages", "tools", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize", "padding",
+	"truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
+	"sanitize_control_tokens",
+}
+
+// setVariables adds further variables, which may be nil.
+func setVariables(variables map[string]jinja.Value, further *ordered.Object) error {
+	if further == nil {
+		return nil
+	}
+	for _, name := range further.Keys() {
+		v, _ := further.Get(name)
+		if slices.Contains(notVariables, name) {
+			return fmt.Errorf("%q cannot be set as a variable", name)
+		}
+		value, err := templateValue(v)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		variables[name] = value
+	}
+	return nil
 }
 
 // Answers returns the spans that the template marks as answers.
