@@ -262,12 +262,13 @@ func (f *fit) params() error {
 				continue
 			}
 		}
-		if tied {
+		if tied && !(w.copied && !f.d.pissa && !f.d.has(head.Weight().Name)) {
 			f.split = true
 			f.heads = append(f.heads, w)
 			continue
 		}
-		// A table that was trained as a separate module does not change the head.
+		// A copy of the head alone is a copy of the weight that it shares with the table. A table that was trained as a
+		// separate module does not change the head.
 		if head.Linear != nil && p == head.Weight() && !w.copied {
 			f.split = true
 		}

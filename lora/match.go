@@ -107,12 +107,28 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	var missed []string
 	for i, name := range names {
 		s.matches = append(s.matches, Match{"target_modules", name, hits[i]})
-		if hits[i] == 0 {
+		if hits[i] > 0 {
+			continue
+		}
+		if whole := s.containing(name); whole != "" {
+			s.faults.Add("target_modules", "%q is part of %s, which gets an adapter as a whole: omit one of them", name, whole)
+		} else {
 			missed = append(missed, name)
 		}
 	}
 	s.addUnmatched("target_modules", missed, under(c), m)
 	return nil
+}
+
+// containing returns the path of a slot that is adapted as a whole and has a group of rows with the given name, or "".
+func (s *selection) containing(name string) string {
+	for _, t := range s.targets {
+		named := func(g nn.RowGroup) bool { return endsIn(t.Path+"."+g.Name, name) }
+		if len(t.groups) == 0 && slices.ContainsFunc(t.Groups, named) {
+			return t.Path
+		}
+	}
+	return ""
 }
 
 // addUnmatched adds a fault for names that match no module. under describes the settings that restrict the choice.

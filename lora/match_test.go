@@ -38,7 +38,7 @@ func TestTargets(t *testing.T) {
 		{targets: regex(`x_proj`), want: []string{`!"x_proj" matches no module`}},
 		{targets: names("x_proj.dt", "x_proj.B"), exclude: names("layers.0.mixer.x_proj"), want: []string{l("1", "x_proj")}},
 		{targets: names("x_proj.dt", "x_proj.C"), want: []string{"!dt and C are not adjacent"}},
-		{targets: names("in_proj", "in_proj.x"), want: []string{`!"in_proj.x" matches no module`}},
+		{targets: names("in_proj", "in_proj.x"), want: []string{`!"in_proj.x" is part of backbone.layers.0.mixer.in_proj, which gets an adapter as a whole`}},
 		{targets: regex("auto"), exclude: names("layers.0.mixer.in_proj", "layers.0.mixer.x_proj"), want: []string{"backbone.embeddings", l("0", "out_proj"), l("1", "in_proj"), l("1", "x_proj"), l("1", "out_proj")}},
 		{targets: regex("auto"), layers: lora.Layers{1}, want: []string{l("1", "in_proj"), l("1", "x_proj"), l("1", "out_proj")}},
 		{targets: regex("auto"), exclude: regex(`.*`), want: []string{`!"auto" matches no module under exclude_modules .*`}},

@@ -81,7 +81,7 @@ type step struct {
 	replace *weights.Tensor
 	module  *module
 	pissa   bool
-	implied *Directory // the adapter whose table also replaces a tied head; nil for other steps
+	implied *Directory // the adapter whose table also replaces a tied head, or the reverse; nil for other steps
 }
 
 // edit returns the edit of the tensor with the given name in an adapter, or nil if the base has no such tensor. A
@@ -188,11 +188,9 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 		if same {
 			return
 		}
-		// A table that was saved because it differs from the base also replaces a tied head.
-		if p.tie.Head != "" && sameName(e.name, p.tie.Table) {
-			if head := p.edit(p.tie.Head); head != nil {
-				head.steps = append(head.steps, step{weight: a.Weight, replace: &w.tensor, implied: a.Directory})
-			}
+		// A table or head that was saved because it differs from the base also replaces the other one if they are tied.
+		if other := p.tiedTo(e, a.Directory); other != nil {
+			other.steps = append(other.steps, step{weight: a.Weight, replace: &w.tensor, implied: a.Directory})
 		}
 	}
 	replaced[e] = true
@@ -200,6 +198,19 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 		e.steps = e.steps[:last]
 	}
 	e.steps = append(e.steps, step{weight: a.Weight, replace: &w.tensor})
+}
+
+// tiedTo returns the edit of the head if e is that of the table, or the reverse if d does not replace the table. It
+// returns nil if they are not tied.
+func (p *patch) tiedTo(e *edit, d *Directory) *edit {
+	switch {
+	case p.tie.Head == "":
+	case sameName(e.name, p.tie.Table):
+		return p.edit(p.tie.Head)
+	case sameName(e.name, p.tie.Head) && !d.pissa && !d.has(p.tie.Table):
+		return p.edit(p.tie.Table)
+	}
+	return nil
 }
 
 // equalTensors reports whether two tensors have equal values, regardless of type.

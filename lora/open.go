@@ -238,6 +238,11 @@ func (d *Directory) adopt(rec record) {
 	}
 }
 
+// has reports whether the file replaces the parameter with the given name in the model.
+func (d *Directory) has(param string) bool {
+	return slices.ContainsFunc(d.params, func(w fileParam) bool { return sameName(param, w.name) })
+}
+
 // isCopy reports whether a whole tensor may be just a copy of the base's table or head.
 func (d *Directory) isCopy(k key) bool {
 	module, ok := strings.CutSuffix(k.path, ".weight")
