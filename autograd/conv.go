@@ -52,6 +52,9 @@ func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 	if s := in[convStart]; s != nil && (len(s) != 2 || s[0] != w[2]-1 || s[1] != w[0]) {
 		return nil, fmt.Errorf("the start state is %v, want (%d, %d)", s, w[2]-1, w[0])
 	}
+	if o.act > kernel.Sigmoid {
+		return nil, fmt.Errorf("unknown activation %d", o.act)
+	}
 	return []int{x[0], w[0]}, nil
 }
 

@@ -1,6 +1,7 @@
 package autograd_test
 
 import (
+	"strings"
 	"testing"
 
 	ag "mambatrain/autograd"
@@ -71,6 +72,15 @@ func TestConv1dGrad(t *testing.T) {
 			},
 				[]int{11, 9}, []int{5, 1, k}, []int{5})
 		}
+	}
+}
+
+func TestConv1d_unknownActivation(t *testing.T) {
+	g := ag.NewGraph(ag.Options{Rows: 8})
+	x, w := lookup(g, g.Param(param(t, "table", 1, 11, 4))), g.Param(param(t, "w", 2, 4, 1, 4))
+	ag.Conv1d(ag.ConvInput{X: x, W: w, Act: kernel.Sigmoid + 1})
+	if err := g.Err(); err == nil || !strings.Contains(err.Error(), "unknown activation 7") {
+		t.Errorf("got %v, want an error", err)
 	}
 }
 

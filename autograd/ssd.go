@@ -70,6 +70,9 @@ func (o ssd[T]) Shape(in [][]int) ([]int, error) {
 	if lo, hi := o.limit[0], o.limit[1]; !(lo >= 0 && lo <= hi) {
 		return nil, fmt.Errorf("time step limit is %v: want 0 ≤ lower ≤ upper", o.limit)
 	}
+	if o.chunk < 0 {
+		return nil, fmt.Errorf("the chunk must not be negative, got %d", o.chunk)
+	}
 	if s := in[ssdStart]; s != nil && !slices.Equal(s, []int{channels, o.state}) {
 		return nil, fmt.Errorf("the start state is %v, want (%d, %d)", s, channels, o.state)
 	}

@@ -57,18 +57,20 @@ func TestSSDErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		groups, state int
 		limit         [2]float64
+		chunk         int
 		want          string
 	}{
-		"groups do not divide heads": {2, 1, noLimit, "2 groups of 1 states"},
-		"no state":                   {1, 0, noLimit, "1 groups of 0 states"},
-		"too many states":            {1, 5, noLimit, "1 groups of 5 states"},
-		"limits in the wrong order":  {1, 2, [2]float64{0.2, 0.1}, "time step limit is [0.2 0.1]"},
-		"limit is not a number":      {1, 2, [2]float64{math.NaN(), 1}, "time step limit is [NaN 1]"},
+		"groups do not divide heads": {2, 1, noLimit, 0, "2 groups of 1 states"},
+		"no state":                   {1, 0, noLimit, 0, "1 groups of 0 states"},
+		"too many states":            {1, 5, noLimit, 0, "1 groups of 5 states"},
+		"limits in the wrong order":  {1, 2, [2]float64{0.2, 0.1}, 0, "time step limit is [0.2 0.1]"},
+		"limit is not a number":      {1, 2, [2]float64{math.NaN(), 1}, 0, "time step limit is [NaN 1]"},
+		"negative chunk":             {1, 2, noLimit, -1, "the chunk must not be negative"},
 	} {
 		g := ag.NewGraph(ag.Options{Rows: 8})
 		head := func(seed uint64) ag.Var { return g.Param(param(t, "head", seed, 3)) }
 		x := lookup(g, g.Param(param(t, "table", 1, 11, 10)))
-		ag.SSD(ag.SSDInput{XBC: x, DT: x, DTBias: head(2), ALog: head(3), D: head(4), Groups: c.groups, State: c.state, Limit: c.limit})
+		ag.SSD(ag.SSDInput{XBC: x, DT: x, DTBias: head(2), ALog: head(3), D: head(4), Groups: c.groups, State: c.state, Limit: c.limit, Chunk: c.chunk})
 		if err := g.Err(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		}

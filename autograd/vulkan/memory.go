@@ -100,10 +100,12 @@ func (d *Device) newBlock(n int) (*block, error) {
 	}
 	if d.unified {
 		if b.mapped, err = d.vk.Map(b.Buffer); err != nil {
+			d.free(b)
 			return nil, d.failed("map memory", err)
 		}
 		b.host = uintptr(b.mapped)
 	} else if b.reserved, err = reserve(n * 4); err != nil {
+		d.free(b)
 		return nil, d.failed("reserve addresses", err)
 	} else {
 		b.host = uintptr(unsafe.Pointer(unsafe.SliceData(b.reserved)))
@@ -251,10 +253,15 @@ func (d *Device) release(list []*block) {
 		}
 		i, _ := slices.BinarySearchFunc(d.blocks, b.host, byHost)
 		d.blocks = slices.Delete(d.blocks, i, i+1)
-		d.used -= b.Size
-		d.vk.Free(b.Buffer)
-		unreserve(b.reserved)
+		d.free(b)
 	}
+}
+
+// free frees the memory of a block.
+func (d *Device) free(b *block) {
+	d.used -= b.Size
+	d.vk.Free(b.Buffer)
+	unreserve(b.reserved)
 }
 
 // allBlocks returns every block.

@@ -155,6 +155,7 @@ func (d *Device) newMapped(n int, choose func(allowed uint32) int) (*block, erro
 		return nil, err
 	}
 	if b.mapped, err = d.vk.Map(b.Buffer); err != nil {
+		d.free(b)
 		return nil, d.failed("map memory", err)
 	}
 	return b, nil
