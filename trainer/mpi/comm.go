@@ -166,15 +166,15 @@ func (c *Comm) combine(name string, x []float64, op func(recv, send []float64) e
 	}})
 }
 
-// broadcastBytes is the maximum size of one call: MPI counts are 32-bit.
-const broadcastBytes = 1 << 30
+// MaxCallBytes is the maximum size of one call: MPI counts are 32-bit.
+const MaxCallBytes = 1 << 30
 
 // Broadcast copies root's x to all ranks. It may wait for rank 0's files: rank 0 announces with it what it reads from a
 // checkpoint and, when the optimizer is divided, what it writes next.
 func (c *Comm) Broadcast(x []byte, root int) error {
 	return c.do(request{name: "broadcast", waits: true, run: func() error {
 		for len(x) > 0 {
-			n := min(len(x), broadcastBytes)
+			n := min(len(x), MaxCallBytes)
 			if err := c.lib.broadcast(x[:n], root); err != nil {
 				return err
 			}

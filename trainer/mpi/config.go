@@ -21,7 +21,7 @@ type Config struct {
 	// Native lets MPI_Allreduce do the additions. It scales to more ranks, but the bits depend on the library and the
 	// placement of ranks.
 	Native bool
-	// BucketBytes is the amount reduced in one call.
+	// BucketBytes is the amount reduced in one call, at most [MaxCallBytes].
 	BucketBytes int
 	// Print shows the user a line: a warning before the run, or the reason why the process ends.
 	Print func(line string)
@@ -48,8 +48,9 @@ func Default() Config {
 func (c Config) Validate() error {
 	var l fault.List
 	l.Require(c.Timeout > 0, "timeout", "must be positive, got %v", c.Timeout)
-	l.Require(c.Silence > 0, "silence", "must be positive, got %v", c.Silence)
+	l.Require(c.Silence >= silentBeats, "silence", "must be at least %v, got %v", time.Duration(silentBeats), c.Silence)
 	l.AtLeast("bucket_bytes", c.BucketBytes, 4)
+	l.AtMost("bucket_bytes", float64(c.BucketBytes), MaxCallBytes)
 	l.Require(c.Print != nil, "print", "is required")
 	l.Require(c.Exit != nil, "exit", "is required")
 	return l.Err()

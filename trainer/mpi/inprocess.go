@@ -7,7 +7,7 @@ import (
 )
 
 // InProcess returns the communicators of n ranks in this process that exchange data through memory, for tests of code
-// that runs on several ranks. Mismatched calls are errors. After Abort every call fails.
+// that runs on several ranks. Mismatched calls are errors. After Abort every call fails. c must be valid.
 func InProcess(n int, c Config) []*Comm {
 	g := newGroup(n)
 	comms := make([]*Comm, n)

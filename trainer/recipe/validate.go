@@ -5,6 +5,7 @@ import (
 
 	"mambatrain/internal/fault"
 	"mambatrain/mamba"
+	"mambatrain/trainer/mpi"
 )
 
 // Validate returns a [fault.List] of every value that is invalid, by itself or in combination with others, or nil.
@@ -90,4 +91,5 @@ func (d *DistributedConfig) check(l *fault.List) {
 	l.OneOf("distributed.reduce", d.Reduce, "ordered", "native")
 	l.AtLeast("distributed.shards", d.Shards, 0)
 	l.AtLeast("distributed.bucket_mb", d.BucketMB, 1)
+	l.AtMost("distributed.bucket_mb", float64(d.BucketMB), mpi.MaxCallBytes>>20)
 }
