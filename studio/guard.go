@@ -13,8 +13,8 @@ import (
 //     server belongs to somebody else's page (DNS rebinding).
 //   - The Origin, if the browser sends one, is the page's own, and so is the site that made the request.
 //   - The token is correct. Assets also accept it in a cookie. Browsers send cookies to every port of a host, so its name
-//     contains the port, and another program on this machine may see the cookie. Everything under /api/ therefore accepts the token only in the header or
-//     the URL, which a foreign page cannot know.
+//     contains the port, and another program on this machine may see the cookie. Everything under /api/ therefore accepts
+//     the token only in the header or the URL, which a foreign page cannot know.
 
 const maxBody = 1 << 20 // bytes of a request body
 

@@ -16,8 +16,8 @@ const (
 	gcSlack = 16 << 20
 )
 
-// collectEarly makes the garbage collector run early. It returns memory that counts as live, of which gcSlack is
-// gcPercent. The memory is kept but never touched, so it takes only address space.
+// collectEarly makes the garbage collector run early. It returns a block that counts as live memory, gcPercent of which is
+// gcSlack. The block is kept but never touched, so it takes only address space.
 var collectEarly = sync.OnceValue(func() []byte {
 	debug.SetGCPercent(gcPercent)
 	return make([]byte, gcSlack*100/gcPercent)

@@ -84,7 +84,8 @@ var pathFlags = []string{
 	"state", "tokenizer",
 }
 
-// isPath reports whether the value of a flag is a path. In other commands than generate, --messages is a column.
+// isPath reports whether the value of a flag is a path. In commands other than generate, --messages is
+// a column.
 func isPath(cmd *cobra.Command, flag string) bool {
 	return slices.Contains(pathFlags, flag) || flag == "messages" && cmd.Name() == "generate"
 }
