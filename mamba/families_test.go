@@ -229,6 +229,10 @@ func TestConvertCodestral(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameModel(t, got, want)
+	// The ids are those of transformers' conversion script, not those of the tokenizer of state-spaces.
+	if g := got.Config; g.BOSTokenID != 0 || !slices.Equal(g.EOSTokenID, TokenIDs{2}) || g.PadTokenID != 1 {
+		t.Errorf("bos %d, eos %v, padding %d; want 0, [2], 1", g.BOSTokenID, g.EOSTokenID, g.PadTokenID)
+	}
 }
 
 // TestInitGolden checks that every tensor is initialized by the rules of transformers or of the authors.

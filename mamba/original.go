@@ -31,7 +31,8 @@ const (
 )
 
 // parseParams parses Mistral's params.json, which renames the keys of an original configuration. The model is a
-// Mamba-2.
+// Mamba-2. It keeps transformers' defaults for the ids of special tokens, as in transformers' conversion script:
+// unlike the tokenizer of state-spaces, Mistral's ends a text with id 2.
 func parseParams(b []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := pyjson.Unmarshal(b, &raw); err != nil {
@@ -51,7 +52,13 @@ func parseParams(b []byte) (Config, error) {
 	if raw["ssm_cfg"], err = json.Marshal(ssm); err != nil {
 		return Config{}, err
 	}
-	return parseOriginal(raw)
+	c, err := parseOriginal(raw)
+	if err != nil {
+		return c, err
+	}
+	d := mamba2Defaults()
+	c.BOSTokenID, c.EOSTokenID, c.PadTokenID = d.BOSTokenID, d.EOSTokenID, d.PadTokenID
+	return c, nil
 }
 
 // parseOriginal converts the configuration of an original checkpoint to transformers' form.
