@@ -175,6 +175,9 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 	found, used := map[string]string{}, map[string]bool{}
 	find := func(name string, shape []int) {
 		x, ok := t.lookup(name)
+		if !ok && name == tableName && c.TieWordEmbeddings { // the files may contain the table as the head
+			x, ok = t.lookup(headName)
+		}
 		used[x.name] = true
 		switch {
 		case !ok && name == headName:

@@ -28,8 +28,8 @@ type LoadOptions struct {
 // checked against the configuration before any is read. All tensors that do not match, or that are not part of the
 // model, are reported in one error.
 //
-// A missing head is the embedding table if the configuration ties them, and an error otherwise. A head that is
-// present and differs from the table is used even if the configuration ties them.
+// If the configuration ties the head to the embedding table, either may be missing; otherwise, that is an error. A head
+// that is present and differs from the table is used even if the configuration ties them.
 func Load(dir string, o LoadOptions) (*Model, error) {
 	c, err := LoadConfig(dir)
 	if err != nil {

@@ -67,7 +67,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestHeads checks the four cases of a head that is present or not, tied or not.
+// TestHeads checks a head and a table that are present or not, tied or not.
 func TestHeads(t *testing.T) {
 	untied := func(c *Config) { c.TieWordEmbeddings = false }
 	withHead := func(scale float32) func(weights.Tensor) []weights.Entry {
@@ -82,6 +82,13 @@ func TestHeads(t *testing.T) {
 			return append(same(x), weights.FromFloat32s(headName, x.Shape, v, weights.F32))
 		}
 	}
+	asHead := func(x weights.Tensor) []weights.Entry {
+		name := x.Name
+		if name == tableName {
+			name = headName
+		}
+		return []weights.Entry{weights.FromTensor(name, x, x.DType)}
+	}
 	for _, c := range []struct {
 		what   string
 		dir    string
@@ -93,6 +100,7 @@ func TestHeads(t *testing.T) {
 		{"equal, tied", rewrite(t, unchanged, withHead(1)), true, false},
 		{"different, tied", rewrite(t, unchanged, withHead(2)), false, false},
 		{"present, untied", rewrite(t, untied, withHead(1)), false, false},
+		{"instead of the table, tied", rewrite(t, unchanged, asHead), true, false},
 	} {
 		m, err := Load(c.dir, LoadOptions{})
 		if c.faulty {
