@@ -27,16 +27,10 @@ func resolveModel(ctx context.Context, client *hub.Client, name string) (string,
 		dir, err := resolve(ctx, client, "model", id, ggufRequest(file))
 		return filepath.Join(dir, filepath.FromSlash(file)), err
 	}
-	if client == nil {
-		client = hub.New()
-	}
 	var files []string // GGUF files of the repository if it has no other weights
-	dir, err := resolve(ctx, client, "model", name, hub.Request{
-		Want: isModelFile,
-		Enough: func(names []string) bool {
-			// Cached file names do not reveal what other files there are.
-			return isWholeModel(names) || client.Offline && len(ggufFiles(names)) > 0
-		},
+	dir, err := resolveCached(ctx, client, "model", name, hub.Request{
+		Want:   isModelFile,
+		Enough: func(names []string) bool { return isWholeModel(names) || len(ggufFiles(names)) > 0 },
 		Choose: func(names []string) []string {
 			names = preferSafetensors(names)
 			if files = ggufFiles(names); len(files) > 1 {
@@ -125,7 +119,7 @@ func ggufIn(dir string) (string, error) {
 func resolveAdapter(ctx context.Context, client *hub.Client, name string) (string, error) {
 	const torch = "adapter_model.bin" // recognized but not read
 	isWeights := func(file string) bool { return file == lora.WeightsFile || file == torch }
-	return resolve(ctx, client, "adapter", name, hub.Request{
+	return resolveCached(ctx, client, "adapter", name, hub.Request{
 		Want: func(file string) bool {
 			return lora.IsAdapterFile(file) || file == torch || isTokenizerFile(file)
 		},
@@ -141,12 +135,39 @@ func resolveAdapter(ctx context.Context, client *hub.Client, name string) (strin
 
 // resolveTokenizer is [resolveModel] for tokenizers.
 func resolveTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
-	return resolve(ctx, client, "tokenizer", name, hub.Request{
+	return resolveCached(ctx, client, "tokenizer", name, hub.Request{
 		Want: func(file string) bool {
 			return isTokenizerFile(file) || file == mamba.GenerationConfigFile
 		},
 		Enough: func(names []string) bool { return slices.Contains(names, tokenizerFiles[0]) },
 	})
+}
+
+// resolveCached is like resolve, but the files in the cache are enough only if the hub cannot provide more. Python
+// downloads files only when it needs them, so those of the tokenizer may be missing, and the names of cached GGUF files
+// do not reveal what other files there are.
+func resolveCached(ctx context.Context, client *hub.Client, what, name string, r hub.Request) (string, error) {
+	if client == nil {
+		client = hub.New()
+	}
+	if client.Offline {
+		return resolve(ctx, client, what, name, r)
+	}
+	whole := r
+	whole.Enough = func(names []string) bool {
+		missing := func(file string) bool { return !slices.Contains(names, file) }
+		return r.Enough(names) && len(ggufFiles(names)) == 0 && !slices.ContainsFunc(tokenizerFiles[:2], missing)
+	}
+	dir, err := resolve(ctx, client, what, name, whole)
+	if err == nil || ctx.Err() != nil {
+		return dir, err
+	}
+	offline := *client
+	offline.Offline = true
+	if dir, missing := resolve(ctx, &offline, what, name, r); missing == nil {
+		return dir, nil
+	}
+	return "", err
 }
 
 func resolve(ctx context.Context, client *hub.Client, what, name string, r hub.Request) (string, error) {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,10 +105,41 @@ func TestGGUFFiles(t *testing.T) {
 		}
 	}
 	server.Close()
-	client.Offline = true
-	for _, name := range []string{"o/one", "o/several:b-Q8_0.gguf"} {
-		if path, err := resolveModel(t.Context(), client, name); err != nil || !mamba.IsGGUF(path) {
-			t.Errorf("offline: %s is %s, %v", name, path, err)
+	for _, client.Offline = range []bool{false, true} {
+		for _, name := range []string{"o/one", "o/several:b-Q8_0.gguf"} {
+			if path, err := resolveModel(t.Context(), client, name); err != nil || !mamba.IsGGUF(path) {
+				t.Errorf("offline %v: %s is %s, %v", client.Offline, name, path, err)
+			}
+		}
+	}
+}
+
+// TestCachedInPart checks that the files of a tokenizer that Python has not cached are fetched, and that the others can
+// be used if the hub cannot be reached.
+func TestCachedInPart(t *testing.T) {
+	files := hubtest.Repository{"config.json": []byte("{}"), "model.safetensors": []byte("w"), "tokenizer.json": []byte("{}"), "tokenizer_config.json": []byte("{}")}
+	for _, c := range []struct {
+		cached  []string
+		missing string
+		resolve func(context.Context, *hub.Client, string) (string, error)
+	}{
+		{[]string{"config.json", "model.safetensors"}, "tokenizer.json", resolveModel},
+		{[]string{"tokenizer.json"}, "tokenizer_config.json", resolveTokenizer},
+	} {
+		for _, reachable := range []bool{true, false} {
+			server := hubtest.New(t, map[string]hubtest.Repository{"models/o/m": files})
+			client := &hub.Client{Endpoint: server.URL, Cache: t.TempDir()}
+			want := func(name string) bool { return slices.Contains(c.cached, name) }
+			if _, err := client.Fetch(t.Context(), hub.Request{Kind: hub.Model, ID: "o/m", Want: want}); err != nil {
+				t.Fatal(err)
+			}
+			if !reachable {
+				server.Close()
+			}
+			dir, err := c.resolve(t.Context(), client, "o/m")
+			if err != nil || !has(dir, c.cached[0]) || has(dir, c.missing) != reachable {
+				t.Errorf("reachable %v: has %s: %v, %v", reachable, c.missing, has(dir, c.missing), err)
+			}
 		}
 	}
 }
