@@ -26,6 +26,7 @@ type GenerationConfig struct {
 	Limited         bool     // the file sets max_new_tokens or max_length
 
 	ignored  map[string]string // settings that would change the output but are not supported
+	given    []string          // names of all settings in the file that are not null
 	followed []string          // names of supported settings that differ from their defaults
 }
 
@@ -98,6 +99,9 @@ func loadGeneration(dir string) (*GenerationConfig, error) {
 	}
 	c := defaultGeneration()
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		if given(raw[key]) {
+			c.given = append(c.given, key)
+		}
 		before, stops := c.GenerateOptions, len(c.StopStrings)
 		if err := c.read(key, raw[key]); err != nil {
 			return nil, fmt.Errorf("mamba: %s: %s: %w, got %s", path, key, err, shorten(raw[key]))

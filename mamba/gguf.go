@@ -84,8 +84,12 @@ func writeGGUF(c Config, t checkpoint, from, file string, o GGUFOptions) (int, e
 	if err != nil {
 		return 0, err
 	}
+	generation, err := loadGeneration(from)
+	if err != nil {
+		return 0, err
+	}
 	g := &ggufModel{}
-	g.describe(c, arch, o)
+	g.describe(c, arch, generation, o)
 	if err := g.tokenizer(from, c, o); err != nil {
 		return 0, err
 	}
@@ -93,21 +97,15 @@ func writeGGUF(c Config, t checkpoint, from, file string, o GGUFOptions) (int, e
 		if arch.note != "" {
 			o.Note(arch.note)
 		}
-		if err := noteGeneration(from, c, o); err != nil {
-			return 0, err
-		}
+		noteGeneration(c, generation, o)
 	}
 	g.layout(c, arch, o, func(name string) source { return t.source(found[name]) })
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
 // noteGeneration notes the ids that end a text and the settings of generation_config.json that a GGUF file cannot store.
-// llama.cpp takes the settings from its command line.
-func noteGeneration(from string, model Config, o GGUFOptions) error {
-	c, err := loadGeneration(from)
-	if err != nil {
-		return err
-	}
+// llama.cpp takes those settings from its command line. c is nil if there is no generation_config.json.
+func noteGeneration(model Config, c *GenerationConfig, o GGUFOptions) {
 	stored := o.endOfText(model)
 	if c == nil || c.EOS == nil { // texts end as in config.json
 		lost := slices.DeleteFunc(slices.Clone(model.EOSTokenID), func(id int) bool { return slices.Contains(stored, id) })
@@ -116,15 +114,15 @@ func noteGeneration(from string, model Config, o GGUFOptions) error {
 		}
 	}
 	if c == nil {
-		return nil
+		return
 	}
-	lost := slices.DeleteFunc(c.followed, func(key string) bool {
-		return key == "eos_token_id" && (len(c.EOS) == 0 || slices.Equal(c.EOS, stored))
+	lost := slices.DeleteFunc(slices.Clone(c.followed), func(key string) bool {
+		kept := slices.ContainsFunc(ggufSampling, func(s samplingKey) bool { return s.setting == key })
+		return kept || key == "eos_token_id" && (len(c.EOS) == 0 || slices.Equal(c.EOS, stored))
 	})
 	if len(lost) > 0 {
 		o.Note("a GGUF file cannot store these settings of " + GenerationConfigFile + ": " + strings.Join(lost, ", ") + "; pass them to llama.cpp as flags")
 	}
-	return nil
 }
 
 // endOfText returns the id for the end of a text that is stored in the file, or none. The tokenizer's takes precedence
@@ -195,10 +193,31 @@ func llamaFaults(c Config) (faults fault.List) {
 // ggufModel is a GGUF file being built.
 type ggufModel struct{ gguf.Writer }
 
-// describe sets the keys that llama.cpp's loader reads.
-func (g *ggufModel) describe(c Config, arch ggufArchitecture, o GGUFOptions) {
+// samplingKey is the key in which a GGUF file stores a setting of generation_config.json.
+type samplingKey struct {
+	setting, key string
+	value        func(c *GenerationConfig) any
+}
+
+// ggufSampling lists what llama.cpp's converter stores, whether or not the settings turn sampling on: llama.cpp samples
+// by default.
+var ggufSampling = []samplingKey{
+	{"top_k", "general.sampling.top_k", func(c *GenerationConfig) any { return int32(c.TopK) }},
+	{"top_p", "general.sampling.top_p", func(c *GenerationConfig) any { return float32(c.TopP) }},
+	{"min_p", "general.sampling.min_p", func(c *GenerationConfig) any { return float32(c.MinP) }},
+	{"temperature", "general.sampling.temp", func(c *GenerationConfig) any { return float32(c.Temperature) }},
+}
+
+// describe sets the keys that llama.cpp's loader reads, and its defaults for sampling if there is a
+// generation_config.json.
+func (g *ggufModel) describe(c Config, arch ggufArchitecture, generation *GenerationConfig, o GGUFOptions) {
 	g.Set("general.architecture", arch.name)
 	g.Set("general.type", "model")
+	for _, s := range ggufSampling {
+		if generation != nil && slices.Contains(generation.given, s.setting) {
+			g.Set(s.key, s.value(generation))
+		}
+	}
 	if o.Name != "" {
 		g.Set("general.name", o.Name)
 	}

@@ -299,6 +299,38 @@ func TestGGUF_converter(t *testing.T) {
 	}
 }
 
+// TestGGUF_sampling checks that the file contains the sampling settings of generation_config.json that llama.cpp's
+// converter stores, even if they are llama.cpp's or transformers' defaults.
+func TestGGUF_sampling(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{ConfigFile, "model.safetensors"} {
+		copyFile(t, "testdata/golden/base/model/"+name, filepath.Join(dir, name))
+	}
+	text := `{"top_k":50,"temperature":0.7,"top_p":null,"do_sample":false,"repetition_penalty":1.2}`
+	if err := os.WriteFile(filepath.Join(dir, GenerationConfigFile), []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "model.gguf")
+	var notes []string
+	o := GGUFOptions{Type: GGUFQ8, Note: func(note string) { notes = append(notes, note) }}
+	if _, err := ExportGGUF(context.Background(), dir, file, o); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any{}
+	r := readGGUF(t, file)
+	for i, key := range r.keys {
+		if name, ok := strings.CutPrefix(key, "general.sampling."); ok {
+			got[name] = r.values[i]
+		}
+	}
+	if want := map[string]any{"top_k": 50.0, "temp": float64(float32(0.7))}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], ": repetition_penalty; ") {
+		t.Errorf("notes %q", notes)
+	}
+}
+
 // ggufConverted is a record of the Q8_0 file that llama-cpp-python 0.3.36 wrote for a model with the same
 // configuration.
 type ggufConverted struct {
