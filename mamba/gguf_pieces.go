@@ -29,6 +29,9 @@ func (n normalizer) names() (list []string) {
 	return list
 }
 
+// isNFC reports whether n only composes characters, which llama.cpp can do.
+func (n normalizer) isNFC() bool { return slices.Equal(n.names(), []string{"NFC"}) }
+
 // pieceSpace replaces spaces in SentencePiece vocabularies.
 const pieceSpace = "▁"
 

@@ -86,6 +86,9 @@ func TestGGUFLost(t *testing.T) {
 	} {
 		notes := ""
 		r := exportPieces(t, text, GGUFOptions{Note: func(note string) { notes += note + "; " }})
+		if nfc := r.value("tokenizer.ggml.normalizer.nfc"); (nfc == true) != (want == "(NFC)") {
+			t.Errorf("%s: normalizer.nfc is %v", text, nfc)
+		}
 		if whole := r.value("tokenizer.huggingface.json"); (whole == nil) != (want == "") {
 			t.Errorf("%s: whole tokenizer %v", text, whole)
 		}

@@ -111,6 +111,9 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 		g.Set("tokenizer.ggml.tokens", tokens)
 		g.Set("tokenizer.ggml.token_type", kinds)
 		g.Set("tokenizer.ggml.merges", merges)
+		if t.Normalizer.isNFC() {
+			g.Set(gguf.NFC, true)
+		}
 	}
 	g.specials(t, c, o)
 	g.chatTemplates(o.ChatTemplates)
@@ -215,7 +218,10 @@ func (t tokenizerJSON) lost() (notes []string) {
 		}
 		return notes
 	}
-	if steps := t.Normalizer.names(); len(steps) > 0 {
+	switch steps := t.Normalizer.names(); {
+	case t.Normalizer.isNFC():
+		notes = append(notes, "versions of llama.cpp that do not know "+gguf.NFC+" skip the tokenizer's normalization (NFC), so they tokenize texts that this would change differently")
+	case len(steps) > 0:
 		notes = append(notes, fmt.Sprintf("llama.cpp skips the tokenizer's normalization (%s), so it tokenizes texts that this would change differently", strings.Join(steps, ", ")))
 	}
 	if t.PreTokenizer.Prefix {

@@ -1,8 +1,8 @@
 """Texts that llama.cpp tokenizes differently from the tokenizer that a model was trained with.
 
-A GGUF file cannot name a normalizer, and with a SentencePiece tokenizer llama.cpp puts a space before every stretch of
-text. Shown: the number of tokens that each program produces for such texts. mamba-train warns of both when it exports. Needs
-transformers, sentencepiece and xllamacpp (or LLAMA_SERVER).
+Older builds of llama.cpp do not normalize text, and with a SentencePiece tokenizer llama.cpp puts a space
+before every stretch of text. Shown: the number of tokens that each program produces for such texts. mamba-train warns of
+both when it exports. Needs transformers, sentencepiece and xllamacpp (or LLAMA_SERVER).
 """
 from common import *
 import transformers

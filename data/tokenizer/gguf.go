@@ -15,8 +15,8 @@ import (
 
 // GGUFFiles returns the files of the tokenizer in a GGUF model, keyed by their names in a Hugging Face directory. The
 // keys of a GGUF file contain the vocabulary, which tokens are added, and the merges or, for SentencePiece, the scores
-// that order them. For byte-level BPE, they name the pre-tokenizer but omit the normalizer; GGUFFiles uses that of the
-// published models with that pre-tokenizer. The error for a file without a tokenizer matches [fault.ErrNotFound].
+// that order them. For byte-level BPE, they name the pre-tokenizer, but older files omit the normalizer; for these,
+// GGUFFiles uses that of the published models with that vocabulary. The error for a file without a tokenizer matches [fault.ErrNotFound].
 func GGUFFiles(path string) (map[string][]byte, error) {
 	g, err := readGGUF(path)
 	return g.files, err
@@ -68,6 +68,7 @@ type ggufVocabulary struct {
 	tokens, merges []string
 	kinds          []int64
 	pre            string
+	nfc            bool      // texts are normalized to NFC; not for SentencePiece
 	scores         []float64 // of a SentencePiece vocabulary, otherwise nil
 	prefix         bool      // a space is put before a text; for SentencePiece
 	unknown        string    // the unknown token, or ""; for SentencePiece
@@ -104,6 +105,8 @@ func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	}
 	v.merges, _ = f.Key("tokenizer.ggml.merges").([]string)
 	v.pre, _ = f.Key("tokenizer.ggml.pre").(string)
+	nfc, recorded := f.Key(gguf.NFC).(bool)
+	v.nfc = nfc || !recorded && v.isGPTNeoX()
 	if v.merges == nil { // a vocabulary of single characters has an empty list
 		return v, fmt.Errorf("tokenizer.ggml.merges: is missing")
 	}
@@ -164,9 +167,13 @@ func (v ggufVocabulary) json() ([]byte, error) {
 	if v.scores != nil {
 		return v.piecesJSON(vocabulary, list)
 	}
-	pre, normalizer, err := v.steps()
+	pre, err := v.preTokenizer()
 	if err != nil {
 		return nil, err
+	}
+	var normalizer any
+	if v.nfc {
+		normalizer = map[string]any{"type": "NFC"}
 	}
 	merges := make([][2]string, len(v.merges))
 	for i, m := range v.merges {
@@ -190,27 +197,24 @@ func byteLevel() map[string]any {
 	return map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 }
 
-// steps returns the pre-tokenizer that the file names, and the normalizer of the models that use it: NFC for GPT-NeoX's
-// vocabulary, none for Falcon's.
-func (v ggufVocabulary) steps() (pre, normalizer any, err error) {
+// preTokenizer returns the pre-tokenizer that the file names.
+func (v ggufVocabulary) preTokenizer() (any, error) {
 	switch v.pre {
 	case "gpt-2", "olmo", "mpt", "jais", "phi-2", "default", "":
-		if v.isGPTNeoX() {
-			normalizer = map[string]any{"type": "NFC"}
-		}
-		return byteLevel(), normalizer, nil
+		return byteLevel(), nil
 	case "falcon":
 		return map[string]any{"type": "Sequence", "pretokenizers": []any{
 			map[string]any{"type": "Punctuation", "behavior": "Contiguous"},
 			byteLevel(),
 			map[string]any{"type": "Digits", "individual_digits": false},
 			map[string]any{"type": "Split", "pattern": map[string]any{"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": false},
-		}}, nil, nil
+		}}, nil
 	}
-	return nil, nil, fmt.Errorf("tokenizer.ggml.pre %q does not correspond to a known tokenizer.json: %s", v.pre, nameTokenizer)
+	return nil, fmt.Errorf("tokenizer.ggml.pre %q does not correspond to a known tokenizer.json: %s", v.pre, nameTokenizer)
 }
 
-// isGPTNeoX recognizes the vocabulary of GPT-NeoX-20B, which the Mamba authors' models use, by its first tokens.
+// isGPTNeoX recognizes the vocabulary of GPT-NeoX-20B, which the Mamba authors' models use, by its first tokens. That
+// tokenizer normalizes texts to NFC, which older files do not record.
 func (v ggufVocabulary) isGPTNeoX() bool {
 	return len(v.tokens) > 1 && v.tokens[0] == "<|endoftext|>" && v.tokens[1] == "<|padding|>"
 }

@@ -101,6 +101,33 @@ func TestLoadGGUF_noMerges(t *testing.T) {
 	}
 }
 
+// Whether texts are normalized is read from the file. Without the key, it depends on the vocabulary.
+func TestLoadGGUF_normalizer(t *testing.T) {
+	for _, c := range []struct {
+		first string // token of the vocabulary
+		nfc   any    // the key's value; nil: absent
+		want  []int
+	}{
+		{"x", nil, []int{4, 5, 6}}, {"x", false, []int{4, 5, 6}}, {"x", true, []int{2, 3}},
+		{"<|endoftext|>", nil, []int{2, 3}}, {"<|endoftext|>", false, []int{4, 5, 6}},
+	} {
+		tok, err := Load(writeGGUF(t, func(w *gguf.Writer) {
+			w.Set("tokenizer.ggml.model", "gpt2")
+			w.Set("tokenizer.ggml.tokens", []string{c.first, "<|padding|>", "Ã", "©", "e", "Ì", "ģ"})
+			w.Set("tokenizer.ggml.merges", []string{})
+			if c.nfc != nil {
+				w.Set(gguf.NFC, c.nfc)
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tok.Encode("e\u0301"); !slices.Equal(got, c.want) {
+			t.Errorf("%s, normalizer.nfc %v: got %v, want %v", c.first, c.nfc, got, c.want)
+		}
+	}
+}
+
 // writeGGUF writes a file with keys alone.
 func writeGGUF(t *testing.T, set func(w *gguf.Writer)) string {
 	t.Helper()

@@ -11,6 +11,9 @@ const (
 	ChatTemplates = "tokenizer.chat_templates"
 )
 
+// NFC is the key for whether texts are normalized to NFC before they are split.
+const NFC = "tokenizer.ggml.normalizer.nfc"
+
 // layerNames maps the names of a Mamba layer's tensors to llama.cpp's.
 var layerNames = map[string]string{
 	"norm.weight": "attn_norm.weight", "mixer.in_proj.weight": "ssm_in.weight", "mixer.conv1d.weight": "ssm_conv1d.weight",
