@@ -161,20 +161,24 @@ func (d *Directory) deficit(matrices, params []string) error {
 		return fmt.Errorf("lora: %s: does not match %s: it has no tensors for %s, which %s includes",
 			filepath.Join(d.Path, WeightsFile), ConfigFile, format.Few(names), setting)
 	}
+	saves := func(param string) bool {
+		return slices.ContainsFunc(c.ModulesToSave, func(name string) bool { return isInModule(param, name) })
+	}
 	var adapted, saved, biases []string
 	for _, path := range matrices {
 		setting, err := c.leavesOut(path, endsIn(path, "embeddings"))
 		if err != nil {
 			return fmt.Errorf("lora: %s: %s: %w", ConfigFile, setting, err)
 		}
-		if setting == "" && inFile.find(path) < 0 {
+		// PEFT gives no adapter to what modules_to_save trains in full, even if it is a target.
+		if setting == "" && inFile.find(path) < 0 && !saves(path+".weight") {
 			adapted = append(adapted, path)
 		}
 	}
 	for _, p := range params {
 		switch {
 		case wholeInFile.find(p) >= 0:
-		case slices.ContainsFunc(c.ModulesToSave, func(name string) bool { return isInModule(p, name) }):
+		case saves(p):
 			saved = append(saved, p)
 		case c.Bias == BiasAll && strings.HasSuffix(p, ".bias"):
 			biases = append(biases, p)

@@ -46,6 +46,10 @@ func TestContents(t *testing.T) {
 			biases = append(biases, weights.FromFloat32s(name, []int{n}, make([]float32, n), weights.F32))
 		}
 	}
+	var tables []weights.Entry // trained in full
+	for _, name := range names("backbone.embeddings", "lm_head") {
+		tables = append(tables, weights.FromFloat32s("base_model.model."+name+".weight", []int{300, 64}, make([]float32, 300*64), weights.F32))
+	}
 	for what, c := range map[string]struct {
 		from   string
 		config map[string]any
@@ -87,6 +91,7 @@ func TestContents(t *testing.T) {
 		"layers of the list":          {layers, map[string]any{"layers_pattern": names("h", "layers")}, nil, ""},
 		"lora_only of peft":           {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft does not write the biases
 		"all biases":                  {"mamba2/seed_recipe", map[string]any{"bias": "all"}, biases, ""},
+		"targets trained in full":     {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "embeddings", "lm_head"), "modules_to_save": names("embeddings", "lm_head")}, tables, ""},
 		"fan_in_fan_out":              {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
 		"score":                       {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
 	} {

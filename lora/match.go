@@ -52,7 +52,12 @@ func choose(m nn.Module, c Config) (*selection, error) {
 		return nil, err
 	}
 	for _, t := range s.targets {
-		if slices.Contains(s.params, t.Weight()) && t.Path+".weight" == t.Weight().Name {
+		name := t.Path + ".weight"
+		whole := slices.Contains(s.params, t.Weight())
+		if t.Weight().Name != name { // a tied head, which gets its own parameter if modules_to_save include it
+			whole = slices.ContainsFunc(c.ModulesToSave, func(module string) bool { return isInModule(name, module) })
+		}
+		if whole {
 			s.faults.Add("target_modules", "%s: would both get an adapter and be trained in full; choose one", t.Path)
 		}
 	}

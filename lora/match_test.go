@@ -149,6 +149,21 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
+// TestInBothLists checks that a module cannot get an adapter and be trained in full, even if it is a tied head.
+func TestInBothLists(t *testing.T) {
+	for _, name := range []string{"lm_head", "embeddings"} {
+		m, c := model(t, "base"), lora.Default()
+		c.TargetModules, c.ModulesToSave = lora.Targets{Names: []string{"in_proj", name}}, []string{name}
+		_, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 1)))
+		if want := name + ": would both get an adapter and be trained in full"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got error %v, want one with %s", err, want)
+		}
+		if !m.Tied() {
+			t.Error("the head was untied")
+		}
+	}
+}
+
 func TestParseTargets(t *testing.T) {
 	for text, want := range map[string]lora.Targets{
 		"in_proj":                          {Names: []string{"in_proj"}},
