@@ -116,6 +116,28 @@ func (d *Directory) surplus() error {
 	return fmt.Errorf("does not match %s: it has tensors for %s, which %s excludes", ConfigFile, format.Few(names), setting)
 }
 
+// targetParameter returns the name of the parameter that A and B of m adapt because PEFT's target_parameters include it,
+// or "" if they adapt the module at m.path.
+func (c *contents) targetParameter(m *module) (string, error) {
+	if m.table {
+		return "", nil
+	}
+	for _, name := range c.TargetParameters {
+		i := strings.LastIndexByte(name, '.')
+		if i >= 0 && endsIn(m.path, name[:i]) {
+			return m.path + name[i:], nil
+		}
+		if i < 0 { // a parameter of any module that is not itself a target
+			if setting, err := c.leavesOut(m.path, false); err != nil {
+				return "", fmt.Errorf("%s: %w", setting, err)
+			} else if setting != "" {
+				return m.path + "." + name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
 // onTargetParameter reports whether PEFT's target_parameters include the weight of the module at path.
 func (c *contents) onTargetParameter(path string) bool {
 	return slices.ContainsFunc(c.TargetParameters, func(name string) bool { return endsIn(path+".weight", name) })

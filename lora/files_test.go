@@ -421,17 +421,25 @@ func TestAdapterOnParameter(t *testing.T) {
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
-	writeConfig(t, dir, map[string]any{"peft_type": "LORA", "r": r, "lora_alpha": 6, "target_parameters": []string{"mixer.A_log"}})
-	adapted, err := lora.Load(dir, m)
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []map[string]any{
+		{"r": r, "lora_alpha": 6, "target_parameters": []string{"mixer.A_log"}},
+		{"r": r, "lora_alpha": 6, "target_parameters": []string{"A_log"}},
+		{"r": 1, "rank_pattern": map[string]int{"A_log": r}, "alpha_pattern": map[string]int{"A_log": 6, "mixer": 7}, "target_parameters": []string{"mixer.A_log"}},
+	} {
+		c["peft_type"] = "LORA"
+		writeConfig(t, dir, c)
+		adapted, err := lora.Load(dir, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "A_log", a.Float32s(), want, 1e-5, 1e-6)
+		if err := adapted.Train(); err == nil {
+			t.Error("an adapter on a parameter was made trainable")
+		}
+		adapted.Disable()
+		merged, _ := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
+		near(t, "merged A_log", floats(t, openTensors(t, merged), a.Name), want, 1e-5, 1e-6)
 	}
-	near(t, "A_log", a.Float32s(), want, 1e-5, 1e-6)
-	if err := adapted.Train(); err == nil {
-		t.Error("an adapter on a parameter was made trainable")
-	}
-	merged, _ := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
-	near(t, "merged A_log", floats(t, openTensors(t, merged), a.Name), want, 1e-5, 1e-6)
 }
 
 func writeConfig(t *testing.T, dir string, c map[string]any) {

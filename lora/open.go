@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -123,9 +124,20 @@ func (d *Directory) read(p peftFile) error {
 	if err != nil {
 		return fmt.Errorf("%s: %v", ConfigFile, err) // not %w: the file is damaged, so this is not an invalid setting
 	}
+	if d.contents, err = p.contents(d.Config.TargetParameters); err != nil {
+		return fmt.Errorf("%s: %v", ConfigFile, err)
+	}
 	modules, faults := d.sortTensors()
 	for _, m := range modules {
-		if m.rank, m.scale, err = strengths.of(m.path); err != nil {
+		name, err := d.contents.targetParameter(m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", ConfigFile, err)
+		}
+		if !strings.HasSuffix(name, ".weight") {
+			m.parameter = name
+		}
+		// PEFT looks up the rank and alpha of a parameter by its own name.
+		if m.rank, m.scale, err = strengths.of(cmp.Or(name, m.path)); err != nil {
 			return fmt.Errorf("%s: %v", ConfigFile, err)
 		}
 		if problem := m.complete(p, rec.Groups[m.path]); problem != "" {
@@ -138,9 +150,6 @@ func (d *Directory) read(p peftFile) error {
 	}
 	if len(d.modules)+len(d.params) == 0 && !d.hasInitialState() {
 		return fmt.Errorf("contains no tensors")
-	}
-	if d.contents, err = p.contents(d.Config.TargetParameters); err != nil {
-		return fmt.Errorf("%s: %v", ConfigFile, err)
 	}
 	if err := d.surplus(); err != nil {
 		return err
@@ -357,24 +366,6 @@ func (m *module) complete(p peftFile, group [2]int) string {
 	}
 	if m.magnitude.Name != "" && !slices.Equal(m.magnitude.Shape, b.Shape[:1]) {
 		return fmt.Sprintf("magnitude is %v, B is %v", m.magnitude.Shape, b.Shape)
-	}
-	if len(p.TargetParameters) > 0 && !m.table {
-		m.parameter = targetParameter(m.path, p.TargetParameters)
-	}
-	return ""
-}
-
-// targetParameter returns the parameter of the module at path that PEFT's target_parameters include, or "" if there
-// is none.
-func targetParameter(path string, names []string) string {
-	for _, name := range names {
-		i := strings.LastIndexByte(name, '.')
-		if i < 0 {
-			continue
-		}
-		if endsIn(path, name[:i]) && name[i+1:] != "weight" {
-			return path + name[i:]
-		}
 	}
 	return ""
 }
