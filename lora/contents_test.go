@@ -92,6 +92,7 @@ func TestContents(t *testing.T) {
 		"lora_only of peft":           {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft does not write the biases
 		"all biases":                  {"mamba2/seed_recipe", map[string]any{"bias": "all"}, biases, ""},
 		"targets trained in full":     {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "embeddings", "lm_head"), "modules_to_save": names("embeddings", "lm_head")}, tables, ""},
+		"a base that is unchanged":    {linear, map[string]any{"init_lora_weights": "mica"}, nil, ""},
 		"fan_in_fan_out":              {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
 		"score":                       {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
 	} {

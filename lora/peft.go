@@ -133,7 +133,7 @@ func absent(b json.RawMessage) bool {
 // knownInit reports whether an initialization leaves the base unchanged or can be reproduced.
 func knownInit(i Init) bool {
 	switch i {
-	case InitTrue, InitGaussian, InitPissa, "false", "null", "orthogonal", "eva":
+	case InitTrue, InitGaussian, InitPissa, "false", "null", "orthogonal", "eva", "mica":
 		return true
 	}
 	return false
