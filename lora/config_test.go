@@ -2,6 +2,7 @@ package lora_test
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -172,6 +173,34 @@ func TestAdapterConfigKeys(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// TestPathsInPatterns checks that the ranks of single layers are saved under their paths, as every version of PEFT reads
+// them.
+func TestPathsInPatterns(t *testing.T) {
+	m, c, dir := model(t, "base"), lora.Default(), t.TempDir()
+	c.TargetModules, c.InitLoraWeights = lora.Targets{Names: []string{"embeddings", "in_proj"}}, lora.InitPissa // which doubles the rank of in_proj
+	a, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, lora.ConfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		R     int            `json:"r"`
+		Ranks map[string]int `json:"rank_pattern"`
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]int{"backbone.embeddings": 8}; got.R != 16 || !reflect.DeepEqual(got.Ranks, want) {
+		t.Errorf("r %d and rank_pattern %v, want 16 and %v", got.R, got.Ranks, want)
 	}
 }
 

@@ -91,7 +91,7 @@ func TestRowGroups_patterns(t *testing.T) {
 		}
 		a.Disable()
 		b, err := os.ReadFile(filepath.Join(dir, lora.ConfigFile))
-		if err != nil || strings.Contains(string(b), "xB") || !strings.Contains(string(b), `layers\\.0\\.mixer\\.in_proj": 3`) {
+		if err != nil || strings.Contains(string(b), "xB") || !strings.Contains(string(b), `"backbone.layers.0.mixer.in_proj": 3`) {
 			t.Errorf("%v: %s", err, b)
 		}
 		loaded, err := lora.Load(dir, m)

@@ -102,7 +102,7 @@ func (d *Directory) ConfigFor(m nn.Module) Config {
 		}
 		c.TargetModules.Names = append(c.TargetModules.Names, parts...)
 		if w.rank != c.R {
-			c.RankPattern = append(c.RankPattern, PatternEntry[int]{escape(path), w.rank})
+			c.RankPattern = append(c.RankPattern, PatternEntry[int]{path, w.rank})
 		}
 	}
 	for _, w := range d.params {

@@ -196,6 +196,7 @@ func (a *Adapter) restate(p *peftConfig) {
 	case !slices.ContainsFunc(a.layers, grouped) || len(p.RankPattern)+len(p.AlphaPattern) == 0:
 		return
 	}
+	// The keys are paths without backslashes: before 0.14, PEFT finds a full path only if a key equals it.
 	var ranks Pattern[int]
 	var alphas Pattern[float64]
 	for _, l := range a.layers {
@@ -208,10 +209,10 @@ func (a *Adapter) restate(p *peftConfig) {
 			alpha = l.adapter.Scale * math.Sqrt(float64(r))
 		}
 		if r != p.R {
-			ranks = append(ranks, PatternEntry[int]{escape(l.Path), r})
+			ranks = append(ranks, PatternEntry[int]{l.Path, r})
 		}
 		if alpha != p.LoraAlpha {
-			alphas = append(alphas, PatternEntry[float64]{escape(l.Path), alpha})
+			alphas = append(alphas, PatternEntry[float64]{l.Path, alpha})
 		}
 	}
 	p.RankPattern, p.AlphaPattern = ranks, alphas
@@ -234,6 +235,3 @@ func (a *Adapter) fileTargets() Targets {
 	chosen := slices.DeleteFunc(a.model.Slots(), func(s nn.Slot) bool { return !onLayer(s.Path, a.Config.LayersToTransform) })
 	return named(paths, chosen)
 }
-
-// escape returns a regular expression that matches path literally.
-func escape(path string) string { return strings.ReplaceAll(path, ".", `\.`) }
