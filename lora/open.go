@@ -38,6 +38,7 @@ type Directory struct {
 	modules  []module
 	params   []fileParam
 	pissa    bool // PEFT's own unconverted form: the principal components must first be removed from the base
+	rows     int  // of the largest table or head in the file, whole or adapted; 0 if it has none
 }
 
 // module is one adapted module in a file.
@@ -231,9 +232,27 @@ func (d *Directory) measureTables() {
 	for _, w := range d.params {
 		module, ok := strings.CutSuffix(w.name, ".weight")
 		if ok && (endsIn(module, headPath) || endsIn(module, "embeddings")) && len(w.tensor.Shape) == 2 {
-			d.VocabSize = max(d.VocabSize, w.tensor.Shape[0])
+			d.VocabSize, d.rows = max(d.VocabSize, w.tensor.Shape[0]), max(d.rows, w.tensor.Shape[0])
 		}
 	}
+	for _, m := range d.modules {
+		switch {
+		case m.table:
+			d.rows = max(d.rows, m.a.Shape[1])
+		case endsIn(m.path, headPath):
+			d.rows = max(d.rows, m.b.Shape[0])
+		}
+	}
+}
+
+// Rows returns the number of rows that the table and the head must have for the adapter, given that of the base. It is
+// smaller if the base was resized to a tokenizer with fewer ids, because published models have rows without a token.
+func (d *Directory) Rows(base int) int {
+	rows := max(base, d.VocabSize)
+	if d.rows > 0 {
+		rows = min(rows, d.rows)
+	}
+	return rows
 }
 
 // adopt takes from the record of mamba-train what adapter_config.json cannot represent.

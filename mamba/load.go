@@ -17,8 +17,8 @@ type LoadOptions struct {
 	// Packed stores the projections and the table only in the kernels' own layout, and packs each as soon as it is
 	// read. That halves the memory of a model that is only run or trained with adapters. See [ag.Param.PackOnly].
 	Packed bool
-	// VocabSize, if larger than the file's, extends the table and the head to this many rows. New rows are the mean
-	// of the old ones; see [weights.Reader.Grow]. [New] draws them like the others.
+	// VocabSize, if not 0, is the number of rows of the table and the head instead of the file's. New rows are the mean
+	// of the old ones; see [weights.Reader.Resize]. [New] draws them like the others.
 	VocabSize int
 }
 
@@ -69,8 +69,8 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 		x, _ := t.Tensor(found[tableName])
 		c.DType = x.DType.TorchName()
 	}
-	if o.VocabSize > c.VocabSize {
-		if err := grow(&c, t, found, o.VocabSize); err != nil {
+	if o.VocabSize > 0 && o.VocabSize != c.VocabSize {
+		if err := resize(&c, t, found, o.VocabSize); err != nil {
 			return nil, fmt.Errorf("mamba: %w", err)
 		}
 	}
@@ -92,8 +92,8 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 	return m, nil
 }
 
-// grow extends the table, and an untied head, to the given number of rows.
-func grow(c *Config, t *weights.Reader, found map[string]string, rows int) error {
+// resize gives the table, and an untied head, the given number of rows.
+func resize(c *Config, t *weights.Reader, found map[string]string, rows int) error {
 	if rows > maxSize {
 		return fmt.Errorf("a vocabulary of %d is larger than any model's", rows)
 	}
@@ -102,7 +102,7 @@ func grow(c *Config, t *weights.Reader, found map[string]string, rows int) error
 		names = append(names, found[headName])
 	}
 	c.VocabSize = rows
-	return t.Grow(rows, names...)
+	return t.Resize(rows, names...)
 }
 
 // isMatrix reports whether a weight may be stored with fewer bits. Others lose too much: A = −exp(A_log) would change

@@ -1,6 +1,7 @@
 package mamba
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -52,7 +53,7 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 
 // prepare sets the vocabulary that o requests and returns what is wrong with the configuration or with o.
 func (c *Config) prepare(o LoadOptions) error {
-	c.VocabSize = max(c.VocabSize, o.VocabSize)
+	c.VocabSize = cmp.Or(o.VocabSize, c.VocabSize)
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("mamba: config: %w", err)
 	}

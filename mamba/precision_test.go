@@ -138,9 +138,9 @@ func TestLoad_quantizedComputes(t *testing.T) {
 	}
 }
 
-// TestLoad_quantizedGrows checks that new rows of a quantized table are the mean of the old ones, for tables from any
-// kind of file.
-func TestLoad_quantizedGrows(t *testing.T) {
+// TestLoad_quantizedResized checks that new rows of a quantized table are the mean of the old ones, and that rows can be
+// dropped, for tables from any kind of file.
+func TestLoad_quantizedResized(t *testing.T) {
 	dir := blockModel(t, "mamba", true)
 	path := filepath.Join(t.TempDir(), "x.gguf")
 	if _, err := ExportGGUF(ctx, dir, path, GGUFOptions{Type: ggufQ4}); err != nil {
@@ -150,21 +150,23 @@ func TestLoad_quantizedGrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := resized(small.Embeddings.Weight.Float32s(), 256, 43)
-	for _, precision := range []Precision{Float32, Stored} {
-		m, err := Load(path, LoadOptions{Precision: precision, VocabSize: 43})
-		if err != nil {
-			t.Fatal(err)
-		}
-		tolerance := 0.0
-		if precision == Stored {
-			tolerance = 3e-4 // one quantization step of the new rows; the old rows are not rounded again
-			if of, _, _ := m.Embeddings.Weight.Quantized(); of != quant.Q6_K {
-				t.Errorf("the table is in %v", of)
+	for _, v := range []int{43, 33} {
+		want, old := resized(small.Embeddings.Weight.Float32s(), 256, v), min(v, 40)*256
+		for _, precision := range []Precision{Float32, Stored} {
+			m, err := Load(path, LoadOptions{Precision: precision, VocabSize: v})
+			if err != nil {
+				t.Fatal(err)
 			}
-			within(t, "old rows", m.Embeddings.Weight.Float32Copy()[:40*256], want[:40*256], 0, 0)
+			tolerance := 0.0
+			if precision == Stored {
+				tolerance = 3e-4 // one quantization step of the new rows; the old rows are not rounded again
+				if of, _, _ := m.Embeddings.Weight.Quantized(); of != quant.Q6_K {
+					t.Errorf("the table is in %v", of)
+				}
+				within(t, "old rows", m.Embeddings.Weight.Float32Copy()[:old], want[:old], 0, 0)
+			}
+			within(t, "rows", m.Embeddings.Weight.Float32Copy(), want, tolerance, 0)
 		}
-		within(t, "rows", m.Embeddings.Weight.Float32Copy(), want, tolerance, 0)
 	}
 }
 

@@ -172,6 +172,9 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
+	if rows := d.Rows(c.VocabSize); rows != c.VocabSize {
+		return fmt.Errorf("adapter %s was trained with a vocabulary of %d rows, but its base has %d; merge it and export the merged model", d.Path, rows, c.VocabSize)
+	}
 	notFinite, err := d.NotFinite(ctx)
 	if err != nil {
 		return err

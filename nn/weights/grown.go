@@ -5,10 +5,13 @@ import (
 	"io"
 )
 
-// grown returns the matrix extended to the given number of rows. Each new row is the mean of the old ones.
-func (x Tensor) grown(rows int) (Tensor, error) {
-	if len(x.Shape) != 2 || rows < x.Shape[0] {
-		return Tensor{}, fmt.Errorf("weights: tensor %s: shape %v cannot grow to %d rows", x.Name, x.Shape, rows)
+// resized returns the matrix with the given number of rows. Missing rows are the mean of the old ones.
+func (x Tensor) resized(rows int) (Tensor, error) {
+	if len(x.Shape) != 2 || rows < 1 {
+		return Tensor{}, fmt.Errorf("weights: tensor %s: shape %v cannot be resized to %d rows", x.Name, x.Shape, rows)
+	}
+	if rows <= x.Shape[0] {
+		return x.shortened(rows), nil
 	}
 	width := x.Shape[1]
 	sums, at := make([]float64, width), 0
@@ -37,6 +40,18 @@ func (x Tensor) grown(rows int) (Tensor, error) {
 	return y, nil
 }
 
+// shortened returns the first rows of the matrix.
+func (x Tensor) shortened(rows int) Tensor {
+	width := x.Shape[1]
+	x.Shape = []int{rows, width}
+	if x.stored != nil {
+		s := *x.stored
+		s.Dims, s.more = []int{width, min(rows, s.Dims[1])}, max(0, rows-s.Dims[1])
+		x.stored = &s
+	}
+	return x
+}
+
 // grownData is a tensor's data followed by endless copies of one row.
 type grownData struct {
 	of     io.ReaderAt
@@ -58,11 +73,12 @@ func (g grownData) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// Grow extends matrices of the checkpoint to the given number of rows. Each new row is the mean of the old ones, as
-// when transformers resizes a table, but without the small noise that it adds. The files do not change.
-func (r *Reader) Grow(rows int, names ...string) error {
+// Resize gives matrices of the checkpoint the given number of rows. It drops rows at the end or adds some, each of which
+// is the mean of the old ones, as when transformers resizes a table, but without the small noise that it adds. The files
+// do not change.
+func (r *Reader) Resize(rows int, names ...string) error {
 	for _, name := range names {
-		x, err := r.byName[name].grown(rows)
+		x, err := r.byName[name].resized(rows)
 		if err != nil {
 			return err
 		}

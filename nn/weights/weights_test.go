@@ -397,9 +397,9 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// TestGrown checks that old rows do not change and that new rows are their mean, in every type and with every read
+// TestResize checks that old rows do not change and that new rows are their mean, in every type and with every read
 // method.
-func TestGrown(t *testing.T) {
+func TestResize(t *testing.T) {
 	values := []float32{1, 2, 3, 5, 8, 13, -1, 0.5, 7, 11, 0, 4} // 4 rows of 3
 	mean := []float32{(1 + 5 - 1 + 11) / 4.0, (2 + 8 + 0.5 + 0) / 4.0, (3 + 13 + 7 + 4) / 4.0}
 	for _, as := range []DType{F32, BF16, F16} {
@@ -412,7 +412,7 @@ func TestGrown(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if err := r.Grow(6, "a"); err != nil {
+		if err := r.Resize(6, "a"); err != nil {
 			t.Fatal(err)
 		}
 		x, _ := r.Tensor("a")
@@ -434,11 +434,17 @@ func TestGrown(t *testing.T) {
 				t.Errorf("%s: bytes from %d: %v, %v, want %v", as, at, b, err, all[at:at+len(b)])
 			}
 		}
-		if err := r.Grow(5, "b"); err == nil || !strings.Contains(err.Error(), "tensor b: shape [2] cannot grow to 5 rows") {
-			t.Errorf("error %v", err)
+		for _, rows := range []int{5, 2} {
+			if err := r.Resize(rows, "a"); err != nil {
+				t.Fatal(err)
+			}
+			x, _ := r.Tensor("a")
+			if got, err := x.Float32s(); err != nil || !slices.Equal(x.Shape, []int{rows, 3}) || !slices.Equal(got, want[:rows*3]) {
+				t.Errorf("%s: %v %v, want %v: %v", as, x.Shape, got, want[:rows*3], err)
+			}
 		}
-		if err := r.Grow(5, "a"); err == nil {
-			t.Error("a tensor of 6 rows grows to 5")
+		if err := r.Resize(5, "b"); err == nil || !strings.Contains(err.Error(), "tensor b: shape [2] cannot be resized to 5 rows") {
+			t.Errorf("error %v", err)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if rows > sizes.VocabSize {
+	if rows != sizes.VocabSize {
 		r.resized, sizes.VocabSize = rows, rows
 	}
 	if err := checkConstantMemory(&c, sizes); err != nil {

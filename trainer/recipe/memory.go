@@ -266,7 +266,6 @@ func ModelMemory(ctx context.Context, name, adapter string, o LoadOptions) (int6
 			return 0, err
 		}
 		defer d.Close()
-		how.VocabSize = d.VocabSize
 	}
 	dir, err := modelOrBase(ctx, o.Hub, name, d)
 	if err != nil {
@@ -276,6 +275,7 @@ func ModelMemory(ctx context.Context, name, adapter string, o LoadOptions) (int6
 	if err != nil {
 		return 0, err
 	}
+	how.VocabSize = rowsFor(sizes.VocabSize, d, nil)
 	bytes, _, err := mamba.Footprint(sizes, how)
 	return bytes + adapterBytes(d) + ownMemory, err
 }

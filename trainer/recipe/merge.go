@@ -19,9 +19,9 @@ import (
 type Merge struct {
 	Base     string // directory
 	config   mamba.Config
-	rows     int             // rows of embedding and head; more than the base has if an adapter was trained with more
+	rows     int             // rows of embedding and head; not the base's number if an adapter was trained with another
 	files    *weights.Reader // files of the base
-	tensors  *weights.Reader // the same, extended with rows of embedding and head that the files do not have
+	tensors  *weights.Reader // the same, with that number of rows
 	adapters []lora.Term
 	tie      lora.Tie
 }
@@ -63,11 +63,10 @@ func (m *Merge) open(ctx context.Context, client *hub.Client, base string, adapt
 	if m.tensors, err = weights.Open(m.Base); err != nil {
 		return err
 	}
-	m.rows = m.config.VocabSize
-	for _, d := range m.adapters {
-		m.rows = max(m.rows, d.VocabSize)
+	if m.rows, err = m.vocabulary(); err != nil {
+		return err
 	}
-	if err := growTables(m.tensors, m.config.VocabSize, m.rows); err != nil {
+	if err := resizeTables(m.tensors, m.config.VocabSize, m.rows); err != nil {
 		return err
 	}
 	tied, err := m.isTied()
@@ -75,6 +74,26 @@ func (m *Merge) open(ctx context.Context, client *hub.Client, base string, adapt
 		m.tie = tiedHead
 	}
 	return err
+}
+
+// vocabulary returns the number of rows that the adapters were trained with, or else that of the base.
+func (m *Merge) vocabulary() (int, error) {
+	base := m.config.VocabSize
+	rows := base
+	for _, d := range m.adapters {
+		n := d.Rows(base)
+		if n < base {
+			t, err := openTokenizer(m.adapters[0].Path, m.Base)
+			if err != nil {
+				return 0, err
+			}
+			n = rowsFor(base, d.Directory, t)
+		}
+		if n != base && (rows == base || n > rows) {
+			rows = n
+		}
+	}
+	return rows, nil
 }
 
 // isTied reports whether the head of the base is its embedding: config.json declares it and the files contain no

@@ -70,7 +70,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	}
 	how := mamba.LoadOptions{Precision: o.Precision, Packed: true}
 	if d != nil {
-		how.Packed, how.VocabSize = leavesBaseAlone(d.Config), d.VocabSize
+		how.Packed = leavesBaseAlone(d.Config)
 		adapter = d.Path
 	}
 	named, err := findNamedTokenizer(ctx, o.Hub, o.Tokenizer)
@@ -81,6 +81,11 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	if err != nil {
 		return nil, err
 	}
+	sizes, err := mamba.LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	how.VocabSize = rowsFor(sizes.VocabSize, d, t)
 	if o.Resize && t != nil {
 		how.VocabSize = max(how.VocabSize, t.VocabSize())
 	}

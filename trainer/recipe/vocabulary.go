@@ -13,13 +13,10 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// vocabularyFor returns the number of rows that the embedding and head need: those of sizes, those an adapter was
-// trained with, and, with resize_embeddings, one for each id of the tokenizer. d and t may be nil.
+// vocabularyFor returns the number of rows that the embedding and head need: those of [rowsFor] and, with
+// resize_embeddings, one for each id of the tokenizer. d and t may be nil.
 func (c *Config) vocabularyFor(sizes mamba.Config, d *lora.Directory, t *tokenizer.Tokenizer) (int, error) {
-	rows := sizes.VocabSize
-	if d != nil {
-		rows = max(rows, d.VocabSize)
-	}
+	rows := rowsFor(sizes.VocabSize, d, t)
 	if !c.ResizeEmbeddings {
 		return rows, nil
 	}
@@ -68,10 +65,22 @@ func vocabularyHint(t *tokenizer.Tokenizer, rows int) string {
 	return fmt.Sprintf("; training with resize_embeddings: true adds rows for all %d ids of the tokenizer", t.VocabSize())
 }
 
-// growTables extends the embedding and head in a base's files to the number of rows that its adapters were trained
-// with.
-func growTables(base *weights.Reader, vocab, rows int) error {
-	if rows <= vocab {
+// rowsFor returns the number of rows that the embedding and head need for an adapter: those that it was trained with, or
+// else those of the base. Rows are not dropped if the tokenizer has ids for them. d and t may be nil.
+func rowsFor(base int, d *lora.Directory, t *tokenizer.Tokenizer) int {
+	if d == nil {
+		return base
+	}
+	rows := d.Rows(base)
+	if rows < base && t != nil && t.VocabSize() > rows {
+		return base
+	}
+	return rows
+}
+
+// resizeTables gives the embedding and head in a base's files the number of rows that its adapters were trained with.
+func resizeTables(base *weights.Reader, vocab, rows int) error {
+	if rows == vocab {
 		return nil
 	}
 	names := slices.DeleteFunc(slices.Clone(base.Names()), func(name string) bool {
@@ -80,5 +89,5 @@ func growTables(base *weights.Reader, vocab, rows int) error {
 		isTable := strings.HasSuffix(module, "embeddings") || strings.HasSuffix(module, "embedding") || strings.HasSuffix(module, "lm_head")
 		return !isTable || len(x.Shape) != 2 || x.Shape[0] != vocab
 	})
-	return base.Grow(rows, names...)
+	return base.Resize(rows, names...)
 }
