@@ -23,6 +23,8 @@ type Directory struct {
 	Config Config
 	// BaseModel is the base's path or Hugging Face id according to the adapter, for display.
 	BaseModel string
+	// Revision is the base's revision on the hub; "" if not recorded.
+	Revision string
 	// Base is the fingerprint of the weights that the adapter was trained on; "" if not recorded.
 	Base string
 	// Blocks names the block types of the base's matrices during training; "" if they were not quantized.
@@ -83,6 +85,9 @@ func Open(dir string) (*Directory, error) {
 	d := &Directory{Path: dir, Config: p.config(), PeftVersion: p.PeftVersion, file: file}
 	if p.BaseModel != nil {
 		d.BaseModel = *p.BaseModel
+	}
+	if p.Revision != nil {
+		d.Revision = *p.Revision
 	}
 	d.pissa = p.InitLoraWeights == InitPissa
 	if err := d.read(p); err != nil {

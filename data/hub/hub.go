@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ const (
 // that either program can use what the other has downloaded.
 type Client struct {
 	Endpoint string                               // https://huggingface.co, or HF_ENDPOINT
+	Revision string                               // of requests that name none; "" = main
 	Token    string                               // sent as a bearer token, only to the endpoint's scheme, host, and port
 	Cache    string                               // directory that contains models--… and datasets--…
 	Offline  bool                                 // use the cache only
@@ -47,7 +49,7 @@ func IsID(s string) bool { return idPattern.MatchString(s) && !strings.Contains(
 type Request struct {
 	Kind     Kind
 	ID       string                        // owner/name
-	Revision string                        // "" = main
+	Revision string                        // "" = that of the client
 	Want     func(name string) bool        // selects files by their path in the repository
 	Enough   func(names []string) bool     // whether the cached files make a network request unnecessary; nil = any wanted file
 	Choose   func(names []string) []string // narrows the wanted files in the repository to those to fetch; nil = all
@@ -60,8 +62,9 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if !IsID(r.ID) {
 		return "", fault.NotFound("hub: %q is not a repository name, want owner/name", r.ID)
 	}
-	if r.Revision == "" {
-		r.Revision = "main"
+	r.Revision = cmp.Or(r.Revision, h.Revision, "main")
+	if !filepath.IsLocal(filepath.FromSlash(r.Revision)) {
+		return "", fault.NotFound("hub: %q is not a revision of %s", r.Revision, r.ID)
 	}
 	repo := h.repository(&r)
 	if dir, names := repo.cached(); dir != "" && repo.enough(names) {

@@ -88,6 +88,14 @@ func findBase(ctx context.Context, client *hub.Client, d *lora.Directory) (strin
 	if name == "" {
 		return "", fault.NotFound("adapter %s does not name its base model: name it with --model", d.Path)
 	}
+	if d.Revision != "" {
+		at := hub.New()
+		if client != nil {
+			*at = *client
+		}
+		at.Revision = d.Revision
+		client = at
+	}
 	dir, err := modelDirectory(ctx, client, name)
 	switch _, there := os.Stat(name); {
 	case err == nil:

@@ -10,6 +10,7 @@ import (
 
 	"mambatrain/data/hub"
 	"mambatrain/data/hub/hubtest"
+	"mambatrain/lora"
 	"mambatrain/mamba"
 )
 
@@ -141,5 +142,33 @@ func TestCachedInPart(t *testing.T) {
 				t.Errorf("reachable %v: has %s: %v, %v", reachable, c.missing, has(dir, c.missing), err)
 			}
 		}
+	}
+}
+
+// TestFindBase_revision checks that the base of an adapter is looked up at the revision that the adapter names.
+func TestFindBase_revision(t *testing.T) {
+	client := &hub.Client{Cache: t.TempDir(), Offline: true}
+	repository := filepath.Join(client.Cache, "models--o--base")
+	for revision, commit := range map[string]string{"main": "1111", "v2": "2222"} {
+		for name, content := range map[string]string{
+			"refs/" + revision: commit, "snapshots/" + commit + "/config.json": "{}", "snapshots/" + commit + "/model.safetensors": "",
+		} {
+			path := filepath.Join(repository, filepath.FromSlash(name))
+			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for revision, want := range map[string]string{"": "1111", "v2": "2222"} {
+		dir, err := findBase(t.Context(), client, &lora.Directory{BaseModel: "o/base", Revision: revision})
+		if err != nil || filepath.Base(dir) != want {
+			t.Errorf("revision %q: got %s, want %s: %v", revision, dir, want, err)
+		}
+	}
+	if _, err := findBase(t.Context(), client, &lora.Directory{BaseModel: "o/base", Revision: "../../x"}); err == nil || !strings.Contains(err.Error(), "is not a revision") {
+		t.Errorf("got %v, want an error", err)
 	}
 }
