@@ -262,7 +262,7 @@ func (f *fit) params() error {
 				continue
 			}
 		}
-		if tied && !(w.copied && !f.d.pissa && !f.d.has(head.Weight().Name)) {
+		if tied && !(w.copied && !f.d.has(head.Weight().Name)) {
 			f.split = true
 			f.heads = append(f.heads, w)
 			continue
@@ -297,7 +297,7 @@ func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 // untie unties a tied head if necessary, and gives it the weight in the file.
 func (f *fit) untie() error {
 	head := tiedHead(f.m)
-	if pissaOnHead := f.d.pissa && slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == head.Path }); head.Linear == nil || !f.split && !pissaOnHead {
+	if pissaOnHead := slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.pissa && t.Path == head.Path }); head.Linear == nil || !f.split && !pissaOnHead {
 		return nil
 	}
 	if err := untie(f.m, head); err != nil {
@@ -331,7 +331,7 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.pissa && !m.table {
+	if m.pissa {
 		// The components removed from the weight are the initial A and B, which the file does not contain. They are
 		// recomputed, as in PEFT.
 		if form := frozenForm(t.Weight()); form != "" {

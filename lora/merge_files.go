@@ -130,7 +130,7 @@ func (p *patch) add(a Term) {
 			continue
 		}
 		adapted[e] = true
-		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: a.pissa && !m.table})
+		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: m.pissa})
 	}
 	replaced := map[*edit]bool{}
 	for i := range a.params {
@@ -207,7 +207,7 @@ func (p *patch) tiedTo(e *edit, d *Directory) *edit {
 	case p.tie.Head == "":
 	case sameName(e.name, p.tie.Table):
 		return p.edit(p.tie.Head)
-	case sameName(e.name, p.tie.Head) && !d.pissa && !d.has(p.tie.Table):
+	case sameName(e.name, p.tie.Head) && !d.has(p.tie.Table):
 		return p.edit(p.tie.Table)
 	}
 	return nil

@@ -39,7 +39,7 @@ type Directory struct {
 	contents contents
 	modules  []module
 	params   []fileParam
-	pissa    bool // PEFT's own unconverted form: the principal components must first be removed from the base
+	pissa    bool // PEFT's own unconverted form, which requires a changed base
 	rows     int  // of the largest table or head in the file, whole or adapted; 0 if it has none
 }
 
@@ -53,6 +53,7 @@ type module struct {
 	magnitude weights.Tensor // no name if there is none
 	from, to  int
 	parameter string // the parameter's full name if A and B adapt a parameter instead of a module
+	pissa     bool   // the principal components must first be removed from the weight
 }
 
 // fileParam is a tensor that replaces a parameter.
@@ -142,6 +143,8 @@ func (d *Directory) read(p peftFile) error {
 		if !strings.HasSuffix(name, ".weight") {
 			m.parameter = name
 		}
+		// PEFT saves the reduced weight of an adapted head.
+		m.pissa = d.pissa && !m.table && !d.has(m.path+".weight")
 		// PEFT looks up the rank and alpha of a parameter by its own name.
 		if m.rank, m.scale, err = strengths.of(cmp.Or(name, m.path)); err != nil {
 			return fmt.Errorf("%s: %v", ConfigFile, err)
