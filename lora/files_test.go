@@ -390,6 +390,34 @@ func TestSavedTablesAndHeads(t *testing.T) {
 	}
 }
 
+// TestSavedTiedTables reads the table and the head that PEFT saves after resizing a model in which they are tied, with an
+// adapter of neither: they stay tied.
+func TestSavedTiedTables(t *testing.T) {
+	base := filepath.Join("testdata", "models", "base")
+	table := floats(t, openTensors(t, base), tied.Table)
+	for i := range table {
+		table[i] *= 1.5
+	}
+	var copies []weights.Entry
+	for _, name := range []string{"backbone.embeddings", "lm_head"} {
+		copies = append(copies, weights.FromFloat32s("base_model.model."+name+".weight", []int{300, 64}, table, weights.F32))
+	}
+	dir := rewrite(t, filepath.Join("testdata", "golden", "linear_only", "adapter"), nil, copies)
+	m := load(t, base)
+	if _, err := lora.Load(dir, m); err != nil {
+		t.Fatal(err)
+	}
+	if !m.Tied() || !slices.Equal(m.Embeddings.Weight.Float32s(), table) {
+		t.Errorf("the head is tied: %v; the table is not that of the file", m.Tied())
+	}
+	merged, plan := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
+	ids := [][]int{{1, 2, 3, 4, 5}}
+	near(t, "merged", directLogits(t, load(t, merged), ids), directLogits(t, m, ids), mergedLogits, mergedLogits)
+	if plan.Untied {
+		t.Error("merging unties the head")
+	}
+}
+
 // TestAdapterOnParameter checks that an adapter on the parameter A_log, as created by PEFT's target_parameters, is
 // folded into the parameter.
 func TestAdapterOnParameter(t *testing.T) {

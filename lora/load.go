@@ -262,6 +262,15 @@ func (f *fit) params() error {
 				continue
 			}
 		}
+		if tied {
+			again, err := f.d.repeats(w, head.Weight().Name)
+			if err != nil {
+				return err
+			}
+			if again {
+				continue
+			}
+		}
 		if tied && !(w.copied && !f.d.has(head.Weight().Name)) {
 			f.split = true
 			f.heads = append(f.heads, w)

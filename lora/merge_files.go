@@ -181,6 +181,9 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 	}
 	if w.copied {
 		same, err := equalTensors(e.from, w.tensor)
+		if err == nil && !same && p.tie.Head != "" && sameName(e.name, p.tie.Head) {
+			same, err = a.repeats(*w, p.tie.Table)
+		}
 		if err != nil {
 			p.err = err
 			return

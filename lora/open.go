@@ -279,6 +279,16 @@ func (d *Directory) has(param string) bool {
 	return slices.ContainsFunc(d.params, func(w fileParam) bool { return sameName(param, w.name) })
 }
 
+// repeats reports whether w is a copy of the head that equals the copy of the table with the given name. PEFT saves both
+// after resizing a model in which they are tied.
+func (d *Directory) repeats(w fileParam, table string) (bool, error) {
+	i := slices.IndexFunc(d.params, func(p fileParam) bool { return p.copied && sameName(table, p.name) })
+	if i < 0 || !w.copied || !slices.Equal(d.params[i].tensor.Shape, w.tensor.Shape) {
+		return false, nil
+	}
+	return equalTensors(d.params[i].tensor, w.tensor)
+}
+
 // isCopy reports whether a whole tensor may be just a copy of the base's table or head.
 func (d *Directory) isCopy(k key) bool {
 	module, ok := strings.CutSuffix(k.path, ".weight")
