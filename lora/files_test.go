@@ -418,6 +418,38 @@ func TestSavedTiedTables(t *testing.T) {
 	}
 }
 
+// TestMergeFiles_adaptedCopies merges DoRA adapters on the table and the head along with the copies of both that PEFT
+// saves: the adapters change the copies.
+func TestMergeFiles_adaptedCopies(t *testing.T) {
+	base, r := filepath.Join("testdata", "models", "base"), rand.New(rand.NewPCG(4, 2))
+	m, c, plain := load(t, base), lora.Default(), t.TempDir()
+	c.TargetModules, c.UseDora = lora.Targets{Names: []string{"embeddings", "lm_head"}}, true
+	a, err := lora.Inject(m, c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, r)
+	if err := a.Save(plain, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	table := floats(t, openTensors(t, base), tied.Table)
+	for i := range table {
+		table[i] += 0.05 * float32(r.NormFloat64())
+	}
+	var copies []weights.Entry
+	for _, name := range []string{"backbone.embeddings", "lm_head"} {
+		copies = append(copies, weights.FromFloat32s("base_model.model."+name+".base_layer.weight", []int{300, 64}, table, weights.F32))
+	}
+	dir := rewrite(t, plain, nil, copies)
+	adapted := load(t, base)
+	if _, err := lora.Load(dir, adapted); err != nil {
+		t.Fatal(err)
+	}
+	merged, _ := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
+	ids := probe(m, r)
+	near(t, "merged", directLogits(t, load(t, merged), ids), directLogits(t, adapted, ids), mergedLogits, mergedLogits)
+}
+
 // TestAdapterOnParameter checks that an adapter on the parameter A_log, as created by PEFT's target_parameters, is
 // folded into the parameter.
 func TestAdapterOnParameter(t *testing.T) {

@@ -43,11 +43,11 @@ type MergedModel struct {
 // error lists all mismatched names and shapes. base and the directories must stay open while the entries are written.
 func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*MergedModel, error) {
 	p := patch{base: base, names: indexed(base.Names()), tie: o.Tie, edits: map[string]*edit{}}
-	for _, a := range adapters {
-		if a.hasInitialState() {
+	for i := range adapters {
+		if adapters[i].hasInitialState() {
 			return nil, errMergeInitialState
 		}
-		p.add(a)
+		p.add(&adapters[i])
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -75,13 +75,22 @@ type edit struct {
 	steps []step
 }
 
-// step is one adapter's part of an edit: it replaces or changes the tensor.
+// step is one adapter's part of an edit: it replaces the tensor, changes it, or both.
 type step struct {
 	weight  float64
+	of      *Term
 	replace *weights.Tensor
-	module  *module
+	module  *module // changes the replacement if there is one
 	pissa   bool
-	implied *Directory // the adapter whose table also replaces a tied head, or the reverse; nil for other steps
+}
+
+// replace adds a step that replaces the tensor to the edit, or adds the replacement to the step of the same adapter.
+func (e *edit) replace(s step) {
+	if last := len(e.steps) - 1; last >= 0 && e.steps[last].of == s.of {
+		e.steps[last].replace = s.replace
+		return
+	}
+	e.steps = append(e.steps, s)
 }
 
 // edit returns the edit of the tensor with the given name in an adapter, or nil if the base has no such tensor. A
@@ -108,7 +117,7 @@ func (p *patch) edit(name string) *edit {
 	return e
 }
 
-func (p *patch) add(a Term) {
+func (p *patch) add(a *Term) {
 	adapted := map[*edit]bool{}
 	for i := range a.modules {
 		m := &a.modules[i]
@@ -130,7 +139,7 @@ func (p *patch) add(a Term) {
 			continue
 		}
 		adapted[e] = true
-		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: m.pissa})
+		e.steps = append(e.steps, step{weight: a.Weight, of: a, module: m, pissa: m.pissa})
 	}
 	replaced := map[*edit]bool{}
 	for i := range a.params {
@@ -166,7 +175,7 @@ func (m *module) inputAxis() int {
 
 // replace adds the replacement of a tensor. replaced contains the edits of tensors that this adapter has already
 // replaced.
-func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
+func (p *patch) replace(a *Term, w *fileParam, replaced map[*edit]bool) {
 	e := p.edit(w.name)
 	switch {
 	case e == nil:
@@ -193,14 +202,11 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 		}
 		// A table or head that was saved because it differs from the base also replaces the other one if they are tied.
 		if other := p.tiedTo(e, a.Directory); other != nil {
-			other.steps = append(other.steps, step{weight: a.Weight, replace: &w.tensor, implied: a.Directory})
+			other.replace(step{weight: a.Weight, of: a, replace: &w.tensor})
 		}
 	}
 	replaced[e] = true
-	if last := len(e.steps) - 1; last >= 0 && e.steps[last].implied == a.Directory { // the adapter also contains the head
-		e.steps = e.steps[:last]
-	}
-	e.steps = append(e.steps, step{weight: a.Weight, replace: &w.tensor})
+	e.replace(step{weight: a.Weight, of: a, replace: &w.tensor})
 }
 
 // tiedTo returns the edit of the head if e is that of the table, or the reverse if d does not replace the table. It
@@ -276,11 +282,7 @@ func (p *patch) tied() (table, head *edit) {
 			table = e
 		}
 	}
-	same := func(x, y step) bool {
-		x.implied, y.implied = nil, nil
-		return x == y
-	}
-	if table != nil && head != nil && slices.EqualFunc(table.steps, head.steps, same) {
+	if table != nil && head != nil && slices.Equal(table.steps, head.steps) {
 		return nil, nil
 	}
 	return table, head
@@ -292,7 +294,7 @@ func (e *edit) values() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := e.steps[0]; len(e.steps) == 1 && (s.weight == 1 || !s.pissa) {
+	if s := e.steps[0]; len(e.steps) == 1 && (s.weight == 1 || !s.pissa && (s.replace == nil || s.module == nil)) {
 		return w, s.apply(w, e.from.Shape, s.weight)
 	}
 	// Each adapter's change is relative to the base's weight, not to the result of the others or to a reduced weight.
@@ -309,7 +311,7 @@ func (e *edit) values() (any, error) {
 	return sum, nil
 }
 
-// apply adds share times the step's change to w.
+// apply adds share times the step's change to w. share must be 1 if the step both replaces and changes the tensor.
 func (s step) apply(w []float32, shape []int, share float64) error {
 	if s.replace != nil {
 		own, err := s.replace.Float32s()
@@ -323,6 +325,8 @@ func (s step) apply(w []float32, shape []int, share float64) error {
 				w[i] += float32(share) * (x - w[i])
 			}
 		}
+	}
+	if s.module == nil {
 		return nil
 	}
 	c, err := s.module.change()
