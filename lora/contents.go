@@ -138,6 +138,11 @@ func (c *contents) targetParameter(m *module) (string, error) {
 	return "", nil
 }
 
+// trains reports whether target_parameters of mamba-train include the parameter, which is then trained in full.
+func (c *contents) trains(param string) bool {
+	return slices.ContainsFunc(c.whole, func(name string) bool { return isParameter(param, name) })
+}
+
 // onTargetParameter reports whether PEFT's target_parameters include the weight of the module at path.
 func (c *contents) onTargetParameter(path string) bool {
 	return slices.ContainsFunc(c.TargetParameters, func(name string) bool { return endsIn(path+".weight", name) })
@@ -150,7 +155,7 @@ func (d *Directory) omittedBy(w fileParam) string {
 	switch {
 	case w.copied,
 		slices.ContainsFunc(c.ModulesToSave, func(name string) bool { return isInModule(w.name, name) }),
-		slices.ContainsFunc(c.whole, func(name string) bool { return isParameter(w.name, name) }),
+		c.trains(w.name),
 		bias && c.Bias == BiasAll:
 		return ""
 	case !bias:

@@ -108,8 +108,8 @@ func (d *Directory) ConfigFor(m nn.Module) Config {
 	for _, w := range d.params {
 		module, weight := strings.CutSuffix(w.name, ".weight")
 		switch p := f.parameter(w.name); {
-		case w.copied:
-		case weight && (endsIn(module, headPath) || endsIn(module, "embeddings")): // these untie the head
+		case w.copied && !d.contents.trains(w.name):
+		case weight && !w.copied && (endsIn(module, headPath) || endsIn(module, "embeddings")): // these untie the head
 			c.ModulesToSave = append(c.ModulesToSave, module)
 		case p != nil:
 			c.TargetParameters = append(c.TargetParameters, p.Name)
@@ -281,7 +281,7 @@ func (f *fit) params() error {
 		if head.Linear != nil && p == head.Weight() && !w.copied {
 			f.split = true
 		}
-		f.parameters = append(f.parameters, fitParam{param: p, tensor: w.tensor, copied: w.copied})
+		f.parameters = append(f.parameters, fitParam{param: p, tensor: w.tensor, copied: w.copied && !f.d.contents.trains(w.name)})
 	}
 	return nil
 }

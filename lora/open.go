@@ -60,7 +60,8 @@ type module struct {
 type fileParam struct {
 	name   string
 	tensor weights.Tensor
-	// copied marks a copy of the base's table or head, which PEFT saves when they have adapters.
+	// copied marks a copy of the base's table or head, which PEFT saves when they have adapters, or one that was trained
+	// as a parameter of the base: it also replaces the one that is tied to it.
 	copied bool
 }
 

@@ -211,6 +211,37 @@ func TestAdapterLifecycle(t *testing.T) {
 	}
 }
 
+// TestLoad_wholeTable checks that a table in target_parameters, with which the head is tied, can be trained further.
+func TestLoad_wholeTable(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 1))
+	m, base, c, dir := model(t, "base"), model(t, "base"), lora.Default(), t.TempDir()
+	c.TargetModules, c.TargetParameters = lora.Targets{Names: []string{"in_proj"}}, []string{"embeddings"}
+	a, err := lora.Inject(m, c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, r)
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lora.Load(dir, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Train(); err != nil {
+		t.Fatal(err)
+	}
+	if len(again.Params()) != len(a.Params()) || !base.Embeddings.Weight.Trainable() || base.Tied() != m.Tied() {
+		t.Errorf("%d parameters are trained, want %d; the head is tied: %v", len(again.Params()), len(a.Params()), base.Tied())
+	}
+	ids := probe(m, r)
+	near(t, "loaded", directLogits(t, base, ids), directLogits(t, m, ids), 0, 0)
+	shapes, err := lora.Shapes(base, openDir(t, dir).ConfigFor(base))
+	if trainable, _ := again.Share(); err != nil || elements(shapes) != trainable {
+		t.Errorf("%d elements, want %d: %v", elements(shapes), trainable, err)
+	}
+}
+
 // TestMerge_ends checks that a merged adapter, which has no parameters left, is not enabled, trained, or saved.
 func TestMerge_ends(t *testing.T) {
 	m, dir := model(t, "base"), t.TempDir()
