@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"syscall"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
@@ -43,8 +44,12 @@ func (p prefixWriter) Write(b []byte) (int, error) {
 }
 
 // trainingContext returns a context that is canceled by a signal. A scheduler that sends SIGTERM leaves little time, so
-// after SIGTERM the run does not wait for ranks that have already exited.
+// after SIGTERM the run does not wait for ranks that have already exited. A run in a single process continues if nobody
+// reads its output anymore: a Ctrl-C also ends the tee in a pipeline, and must not end the run before it is saved.
 func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func()) {
+	if comm.Size() == 1 {
+		signal.Ignore(syscall.SIGPIPE)
+	}
 	var others []os.Signal
 	if cli.SaveSignal != nil {
 		others = append(others, cli.SaveSignal)

@@ -8,13 +8,19 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"mambatrain/trainer"
 )
 
+// copied is how long after the first signal others count as copies of it. timeout(1) sends a signal to its child and
+// then to their process group, and a launcher may pass on a Ctrl-C that the terminal has sent to all processes.
+const copied = 100 * time.Millisecond
+
 // NotifyContext returns a context that is canceled by the first SIGINT or SIGTERM, or by one of the other signals, with an
 // [Interrupt] as its cause. A second signal ends the process immediately, after removing the temporary directories of
-// [Stage]. Files are never written in place, so this damages nothing on disk.
+// [Stage], unless it follows so soon that it is a copy of the first. Files are never written in place, so this damages
+// nothing on disk.
 func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
 	dirs := &tempDirs{}
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), tempDirsKey{}, dirs))
@@ -25,8 +31,12 @@ func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
 		if !ok {
 			return
 		}
+		first := time.Now()
 		cancel(Interrupt{s})
-		if s, ok = <-signals; ok {
+		for s = range signals {
+			if time.Since(first) < copied {
+				continue
+			}
 			dirs.remove()
 			os.Exit(ExitCode(InterruptError{s, Interrupt{s}}))
 		}
