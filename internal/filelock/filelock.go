@@ -9,11 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // ErrLocked is wrapped by the error returned when another process holds the lock.
 var ErrLocked = errors.New("locked by another process")
+
+// IsUnsupported reports whether err is the error of a file system without locks, such as some network file systems.
+func IsUnsupported(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK)
+}
 
 // Lock is a lock that is held until Close.
 type Lock struct{ f *os.File }
@@ -21,8 +27,8 @@ type Lock struct{ f *os.File }
 // Close releases the lock.
 func (l *Lock) Close() error { return l.f.Close() }
 
-// Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. Errors
-// from a file system without locks are returned unchanged.
+// Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. For
+// those from a file system without locks, see [IsUnsupported].
 func Try(path string) (*Lock, error) {
 	for again := looks; ; {
 		l, err := try(path)

@@ -57,6 +57,7 @@ type Output struct {
 
 	fs       FS
 	lock     io.Closer
+	unlocked error // why there is no lock
 	finished *State
 	newest   *Checkpoint
 	damaged  []error
@@ -73,19 +74,19 @@ type Checkpoint struct {
 }
 
 // Open creates and locks an output directory and inspects its contents. It removes nothing that a run could still use;
-// [Output.Begin] does. Errors that wrap [ErrNotEmpty] or filelock.ErrLocked are for the user to resolve.
+// [Output.Begin] does. Errors that wrap [ErrNotEmpty] or filelock.ErrLocked are for the user to resolve. If the file
+// system has no locks, [Output.Unlocked] returns an error.
 func Open(f FS, dir string, mode Mode) (*Output, error) {
 	o := &Output{Dir: dir, fs: f, usable: map[int]bool{}}
-	lock, err := makeAndLock(f, dir)
+	err := o.makeAndLock()
 	if errors.Is(err, filelock.ErrLocked) {
 		err = fmt.Errorf("another run is writing there: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: output_dir: %s: %w", dir, err)
 	}
-	o.lock = lock
 	if err := o.prepare(mode); err != nil {
-		lock.Close()
+		o.lock.Close()
 		return nil, err
 	}
 	return o, nil
@@ -111,20 +112,27 @@ func Look(f FS, dir string) (*Output, error) {
 	return o, o.inspect()
 }
 
-// makeAndLock creates a directory and locks it. It retries because a run that never began may remove the directory in
+// makeAndLock creates the directory and locks it. It retries because a run that never began may remove the directory in
 // between.
-func makeAndLock(f FS, dir string) (lock io.Closer, err error) {
+func (o *Output) makeAndLock() (err error) {
 	const tries = 10
 	for range tries {
-		if err := f.MkdirAll(dir); err != nil {
-			return nil, err
+		if err := o.fs.MkdirAll(o.Dir); err != nil {
+			return err
 		}
-		if lock, err = f.Lock(filepath.Join(dir, LockFile)); !errors.Is(err, fs.ErrNotExist) {
+		if o.lock, err = o.fs.Lock(filepath.Join(o.Dir, LockFile)); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
-	return lock, err
+	if filelock.IsUnsupported(err) {
+		o.lock, o.unlocked, err = io.NopCloser(nil), err, nil
+	}
+	return err
 }
+
+// disregarded lists the files and directories that an empty output directory may contain. A new file system has a
+// lost+found.
+var disregarded = []string{LockFile, ProcessFile, ConsoleFile, "lost+found"}
 
 // ErrNotEmpty reports that the output directory is not empty and that neither resuming nor overwriting was requested.
 var ErrNotEmpty = errors.New("is not empty")
@@ -139,7 +147,7 @@ func CheckFresh(f FS, dir string) error {
 		return fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	for _, e := range entries {
-		if !slices.Contains([]string{LockFile, ProcessFile, ConsoleFile}, e.Name()) && !isLeftover(e.Name()) {
+		if !slices.Contains(disregarded, e.Name()) && !isLeftover(e.Name()) {
 			return fmt.Errorf("checkpoint: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", dir, ErrNotEmpty)
 		}
 	}
@@ -384,6 +392,10 @@ func (o *Output) Has(step int) bool { return o.usable[step] }
 
 // Verify compares the checkpoint of a step with its manifest and reports everything that differs.
 func (o *Output) Verify(step int) error { return verify(o.fs, o.Path(step)) }
+
+// Unlocked returns why the directory could not be locked, or nil if it is. A file system without locks does not keep a
+// run from using the directory, but then nothing keeps another one out.
+func (o *Output) Unlocked() error { return o.unlocked }
 
 // Close releases the lock.
 func (o *Output) Close() error { return o.lock.Close() }

@@ -2,9 +2,11 @@ package checkpoint
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"mambatrain/internal/atomicfile"
@@ -57,6 +59,36 @@ func TestTwoRunsInOneDirectory(t *testing.T) {
 		t.Fatalf("after the first has ended: %v", err)
 	}
 	out.Close()
+}
+
+// unlockableDisk is a disk whose file system has no locks.
+type unlockableDisk struct{ Disk }
+
+func (unlockableDisk) Lock(string) (io.Closer, error) { return nil, syscall.ENOSYS }
+
+// TestOpen_noLocks checks that a run can use a file system without locks.
+func TestOpen_noLocks(t *testing.T) {
+	out, err := Open(unlockableDisk{}, t.TempDir(), Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(out.Unlocked(), syscall.ENOSYS) {
+		t.Errorf("Unlocked returns %v", out.Unlocked())
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCheckFresh_newFileSystem checks that a volume mounted as the output directory counts as empty.
+func TestCheckFresh_newFileSystem(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckFresh(Disk{}, dir); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestAbandon checks that a run that never began removes its lock while it holds it, and not a lock that another run

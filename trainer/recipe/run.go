@@ -251,6 +251,9 @@ func (r *Run) open() (err error) {
 	if r.output, err = checkpoint.Open(checkpoint.Disk{}, r.Config.OutputDir, r.options.Mode); err != nil {
 		return err
 	}
+	if err := r.output.Unlocked(); err != nil {
+		r.options.Warn(fmt.Errorf("output_dir: the file system of %s has no locks (%w), so nothing keeps a second run from writing there", r.Config.OutputDir, err))
+	}
 	return r.findStart()
 }
 
