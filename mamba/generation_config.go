@@ -12,12 +12,16 @@ import (
 	"slices"
 	"strings"
 
+	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/inputfile"
 	"mambatrain/internal/pyjson"
 )
 
 // GenerationConfigFile is the name of the optional file with a model's generation settings.
 const GenerationConfigFile = "generation_config.json"
+
+// eosKey is the key of the ids that end a text.
+const eosKey = "eos_token_id"
 
 // GenerationConfig contains the settings of a model's generation_config.json.
 type GenerationConfig struct {
@@ -48,6 +52,49 @@ func (m *Model) GenerationConfig() GenerationConfig {
 // DefaultGenerate returns the options in the model's generation_config.json (see [Model.GenerationConfig]) or,
 // without that file, greedy decoding of 50 tokens. The EOS ids come from that file or else from config.json.
 func (m *Model) DefaultGenerate() GenerateOptions { return m.GenerationConfig().GenerateOptions }
+
+// EndTextsWith adds an id to those that end a text, as transformers' Trainer does with the end-of-text id of the
+// tokenizer: it replaces a single id in the configuration, but precedes those in a list or in generation_config.json.
+func (m *Model) EndTextsWith(id int) {
+	if ids := m.Config.EOSTokenID; len(ids) > 1 {
+		m.Config.EOSTokenID = ids.with(id)
+	} else {
+		m.Config.EOSTokenID = TokenIDs{id}
+	}
+	if g := m.generation; g != nil && g.EOS != nil {
+		g.EOS = TokenIDs(g.EOS).with(id)
+	}
+}
+
+// EndTextsIn is [Model.EndTextsWith] for the generation_config.json in a directory, if there is one that can be read.
+func EndTextsIn(dir string, id int) error {
+	path := filepath.Join(dir, GenerationConfigFile)
+	var raw map[string]json.RawMessage
+	var ids TokenIDs
+	if pyjson.ReadFile(path, inputfile.MaxConfig, &raw) != nil || raw == nil || given(raw[eosKey]) && ids.parse(raw[eosKey]) != nil {
+		return nil
+	}
+	if slices.Contains(ids, id) {
+		return nil
+	}
+	var err error
+	if raw[eosKey], err = json.Marshal(ids.with(id)); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(raw, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(path, append(pyjson.Restore(b), '\n'))
+}
+
+// with returns the ids with id, which precedes the others unless it is one of them.
+func (t TokenIDs) with(id int) TokenIDs {
+	if slices.Contains(t, id) {
+		return t
+	}
+	return append(TokenIDs{id}, t...)
+}
 
 func defaultGeneration() GenerationConfig {
 	return GenerationConfig{GenerateOptions: GenerateOptions{
@@ -156,12 +203,12 @@ func (c *GenerationConfig) read(key string, b json.RawMessage) error {
 			return errors.New(`want true, false, or "never"`)
 		}
 		c.EarlyStopping = stopping
-	case key == "eos_token_id", key == "suppress_tokens":
+	case key == eosKey, key == "suppress_tokens":
 		var ids TokenIDs
 		if ids.parse(b) != nil {
 			return errors.New("want a whole number, a list of whole numbers, or null")
 		}
-		if key == "eos_token_id" {
+		if key == eosKey {
 			c.EOS = ids
 		} else {
 			c.Suppress = ids

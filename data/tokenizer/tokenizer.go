@@ -115,6 +115,13 @@ func (t *Tokenizer) VocabSize() int { return len(t.vocab.bytes) }
 // EOS returns the end-of-text id, and whether there is one.
 func (t *Tokenizer) EOS() (id int, ok bool) { return t.settings.eos, t.settings.eos >= 0 }
 
+// NamedEOS returns the end-of-text id, and whether the files next to tokenizer.json name its token.
+func (t *Tokenizer) NamedEOS() (id int, ok bool) {
+	id, _ = t.EOS()
+	name, ok := t.settings.tokens["eos_token"]
+	return id, ok && id >= 0 && t.Token(id) == name
+}
+
 // BOS returns the beginning-of-text id, and whether there is one.
 func (t *Tokenizer) BOS() (id int, ok bool) { return t.settings.bos, t.settings.bos >= 0 }
 

@@ -64,7 +64,20 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	r.Model.Checkpointing = c.GradientCheckpointing
 	r.Model.LabelSmoothing = c.Train.LabelSmoothingFactor
 	r.Model.NeftuneAlpha = c.Train.NeftuneNoiseAlpha
+	if id, ok := r.endOfText(); ok {
+		r.Model.EndTextsWith(id)
+	}
 	return nil
+}
+
+// endOfText returns the tokenizer's end-of-text id, with which the result of full training ends texts, as that of
+// transformers' Trainer does. An adapter has no such settings.
+func (r *Run) endOfText() (id int, ok bool) {
+	if r.Tokenizer == nil || r.Config.LoRA != nil || r.Config.Adapter != "" {
+		return 0, false
+	}
+	id, ok = r.Tokenizer.NamedEOS()
+	return id, ok && id < r.Model.Config.VocabSize
 }
 
 // openAdapter opens the adapter to train further, if there is one.

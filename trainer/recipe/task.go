@@ -169,7 +169,13 @@ func (r *Run) save(dir string) error {
 	if err := copyTokenizer(dir, r.tokenizerPath, r.ModelDir); err != nil {
 		return err
 	}
-	return copyGenerationConfig(dir, r.ModelDir)
+	if err := copyGenerationConfig(dir, r.ModelDir); err != nil {
+		return err
+	}
+	if id, ok := r.endOfText(); ok {
+		return mamba.EndTextsIn(dir, id)
+	}
+	return nil
 }
 
 // restore reads back what save wrote.
