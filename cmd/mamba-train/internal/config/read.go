@@ -208,6 +208,7 @@ var peerKeys = map[string]string{
 	"fp16":                        "omit it: activations are float32",
 	"dataloader_num_workers":      "omit it: texts are tokenized before training, on all cores",
 	"gradient_checkpointing":      "it is a top-level key",
+	"activation_checkpointing":    "use gradient_checkpointing, a top-level key",
 	"report_to":                   "omit it: TensorBoard events are always written to train.logging_dir",
 	"per_gpu_train_batch_size":    "use train.per_device_train_batch_size",
 	"padding_free":                "omit it: there is no padding",
