@@ -66,13 +66,14 @@ func vocabularyHint(t *tokenizer.Tokenizer, rows int) string {
 }
 
 // rowsFor returns the number of rows that the embedding and head need for an adapter: those that it was trained with, or
-// else those of the base. Rows are not dropped if the tokenizer has ids for them. d and t may be nil.
+// else those of the base. Rows are dropped only if there is a tokenizer that has no ids for them: without one, an adapter
+// with fewer rows may belong to another base. d and t may be nil.
 func rowsFor(base int, d *lora.Directory, t *tokenizer.Tokenizer) int {
 	if d == nil {
 		return base
 	}
 	rows := d.Rows(base)
-	if rows < base && t != nil && t.VocabSize() > rows {
+	if rows < base && (t == nil || t.VocabSize() > rows) {
 		return base
 	}
 	return rows

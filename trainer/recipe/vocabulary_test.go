@@ -1,9 +1,11 @@
 package recipe
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
+	"mambatrain/data/tokenizer"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
@@ -12,7 +14,19 @@ import (
 // TestFewerRows uses an adapter whose base was resized to fewer rows, as transformers does for a tokenizer with fewer ids
 // than the model has rows. Loading and merging drop the others, and undoing the merge restores them.
 func TestFewerRows(t *testing.T) {
-	const base, rows = "../../lora/testdata/models/base", 290
+	const rows = 290
+	base := t.TempDir()
+	if err := os.CopyFS(base, os.DirFS("../../lora/testdata/models/base")); err != nil {
+		t.Fatal(err)
+	}
+	trainer, err := tokenizer.NewTrainer(tokenizer.TrainConfig{VocabSize: 258})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trainer.Add("a")
+	if _, err := trainer.Train(t.Context(), base); err != nil {
+		t.Fatal(err)
+	}
 	small, err := mamba.Load(base, mamba.LoadOptions{VocabSize: rows})
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +84,11 @@ func TestFewerRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := rowsFor(many.VocabSize(), merge.adapters[0].Directory, many); n != many.VocabSize() {
+	d := merge.adapters[0].Directory
+	if n := rowsFor(many.VocabSize(), d, many); n != many.VocabSize() {
 		t.Errorf("%d rows for a tokenizer of %d ids", n, many.VocabSize())
+	}
+	if n := rowsFor(rows+10, d, nil); n != rows+10 {
+		t.Errorf("%d rows without a tokenizer, want those of the base", n)
 	}
 }
