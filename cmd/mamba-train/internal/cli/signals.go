@@ -33,10 +33,7 @@ func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
 		}
 		first := time.Now()
 		cancel(Interrupt{s})
-		for s = range signals {
-			if time.Since(first) < copied {
-				continue
-			}
+		if s, ok = another(signals, func() time.Duration { return time.Since(first) }); ok {
 			dirs.remove()
 			os.Exit(ExitCode(InterruptError{s, Interrupt{s}}))
 		}
@@ -46,6 +43,17 @@ func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
 		close(signals)
 		cancel(nil)
 	})
+}
+
+// another waits for a signal that is not a copy of the first. age is the time since that. ok is false if the channel is
+// closed.
+func another(signals <-chan os.Signal, age func() time.Duration) (s os.Signal, ok bool) {
+	for s = range signals {
+		if age() >= copied {
+			return s, true
+		}
+	}
+	return nil, false
 }
 
 // tempDirs is a list of directories to remove before the process exits.
