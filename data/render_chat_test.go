@@ -168,7 +168,7 @@ func TestOpen_chatPrompt(t *testing.T) {
 	}
 }
 
-// A row can set further variables of the template, as in trl. A variable that is null is none, not undefined.
+// A row can set further variables of the template, as in trl. A null variable is defined: its value is none.
 func TestOpen_templateVariables(t *testing.T) {
 	path := testfile.Write(t, "chat.jsonl", `{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{"think":true,"note":null,"eos_token":"!"}}
 {"messages":[{"role":"user","content":"b"}],"chat_template_kwargs":null}

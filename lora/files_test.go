@@ -422,16 +422,10 @@ func TestSavedTiedTables(t *testing.T) {
 // saves: the adapters change the copies.
 func TestMergeFiles_adaptedCopies(t *testing.T) {
 	base, r := filepath.Join("testdata", "models", "base"), rand.New(rand.NewPCG(4, 2))
-	m, c, plain := load(t, base), lora.Default(), t.TempDir()
+	m, c := load(t, base), lora.Default()
 	c.TargetModules, c.UseDora = lora.Targets{Names: []string{"embeddings", "lm_head"}}, true
-	a, err := lora.Inject(m, c, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stir(a, r)
-	if err := a.Save(plain, lora.SaveOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	ids := probe(m, r)
+	plain, _ := saved(t, r, m, c, ids)
 	table := floats(t, openTensors(t, base), tied.Table)
 	for i := range table {
 		table[i] += 0.05 * float32(r.NormFloat64())
@@ -446,7 +440,6 @@ func TestMergeFiles_adaptedCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	merged, _ := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
-	ids := probe(m, r)
 	near(t, "merged", directLogits(t, load(t, merged), ids), directLogits(t, adapted, ids), mergedLogits, mergedLogits)
 }
 

@@ -188,21 +188,14 @@ func TestForeignPissa_head(t *testing.T) {
 	for i := range reduced {
 		reduced[i] *= 0.9
 	}
-	c, plain, foreign := lora.Default(), t.TempDir(), t.TempDir()
+	c, foreign := lora.Default(), t.TempDir()
 	c.TargetModules = lora.Targets{Names: []string{"lm_head"}}
-	a, err := lora.Inject(m, c, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stir(a, r)
-	if err := a.Save(plain, lora.SaveOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	ids := probe(m, r)
+	plain, _ := saved(t, r, m, c, ids)
 	dir := rewrite(t, plain, nil, []weights.Entry{weights.FromFloat32s("base_model.model.lm_head.base_layer.weight", m.Head.Weight.Shape(), reduced, weights.F32)})
 	copyFile(t, filepath.Join(dir, lora.WeightsFile), filepath.Join(foreign, lora.WeightsFile))
 	changeConfig(t, plain, foreign, map[string]any{"init_lora_weights": "pissa"})
 
-	ids := probe(m, r)
 	var logits [][]float32
 	for _, dir := range []string{dir, foreign} {
 		m := model(t, name)

@@ -28,14 +28,14 @@ func TestCSV(t *testing.T) {
 		{"names that are taken", "a,b,a,b.1,b\n1,2,3,4,5\n", "b.1=4"},
 	} {
 		names := strings.Split("text,author,x,Unnamed: 0,Unnamed: 1,Unnamed: 2,b.1", ",")
-		if got := csvRows(t, testfile.Write(t, "a.csv", c.content), Config{}, names); got != c.want {
+		if got := textsOf(t, testfile.Write(t, "a.csv", c.content), Config{}, names); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }
 
-// csvRows returns the values of some columns, which may be missing.
-func csvRows(t *testing.T, path string, c Config, names []string) string {
+// textsOf returns the values of some columns, which may be missing, in the first block of a file.
+func textsOf(t *testing.T, path string, c Config, names []string) string {
 	t.Helper()
 	f, err := c.file(path, selection{})
 	if err != nil {
@@ -84,7 +84,7 @@ func TestCSV_delimiters(t *testing.T) {
 		{"a.tsv", "text\tauthor\na,b\tc\n", "", "text=a,b,author=c"},
 		{"a.csv", "text author\na b\n", " ", "text=a,author=b"},
 	} {
-		if got := csvRows(t, testfile.Write(t, c.file, c.content), Config{CSVDelimiter: c.delimiter}, []string{"text", "author"}); got != c.want {
+		if got := textsOf(t, testfile.Write(t, c.file, c.content), Config{CSVDelimiter: c.delimiter}, []string{"text", "author"}); got != c.want {
 			t.Errorf("%q: %q, want %q", c.content, got, c.want)
 		}
 	}
